@@ -5,8 +5,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 #[derive(CustomResource, Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
-#[kube(group = "coffer.dev", version = "v1alpha1", kind = "AccessToken", plural = "accesstokens",
-    category = "coffer", namespaced, status = "AccessTokenStatus", derive = "PartialEq")]
+#[kube(
+    group = "coffer.dev",
+    version = "v1alpha1",
+    kind = "AccessToken",
+    plural = "accesstokens",
+    category = "coffer",
+    namespaced,
+    status = "AccessTokenStatus",
+    derive = "PartialEq"
+)]
 #[serde(rename_all = "camelCase")]
 pub struct AccessTokenSpec {
     pub member: String,

@@ -6,8 +6,16 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 #[derive(CustomResource, Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
-#[kube(group = "coffer.dev", version = "v1alpha1", kind = "Connection", plural = "connections",
-    category = "coffer", namespaced, status = "ConnectionStatus", derive = "PartialEq")]
+#[kube(
+    group = "coffer.dev",
+    version = "v1alpha1",
+    kind = "Connection",
+    plural = "connections",
+    category = "coffer",
+    namespaced,
+    status = "ConnectionStatus",
+    derive = "PartialEq"
+)]
 #[serde(rename_all = "camelCase")]
 pub struct ConnectionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -6,8 +6,15 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 #[derive(CustomResource, Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
-#[kube(group = "coffer.dev", version = "v1alpha1", kind = "Envelope", plural = "envelopes",
-    category = "coffer", namespaced, derive = "PartialEq")]
+#[kube(
+    group = "coffer.dev",
+    version = "v1alpha1",
+    kind = "Envelope",
+    plural = "envelopes",
+    category = "coffer",
+    namespaced,
+    derive = "PartialEq"
+)]
 #[serde(rename_all = "camelCase")]
 pub struct EnvelopeSpec {
     pub v: u32,

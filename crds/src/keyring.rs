@@ -5,8 +5,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 #[derive(CustomResource, Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
-#[kube(group = "coffer.dev", version = "v1alpha1", kind = "Keyring", plural = "keyrings",
-    category = "coffer", namespaced, derive = "PartialEq")]
+#[kube(
+    group = "coffer.dev",
+    version = "v1alpha1",
+    kind = "Keyring",
+    plural = "keyrings",
+    category = "coffer",
+    namespaced,
+    derive = "PartialEq"
+)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyringSpec {
     #[serde(rename = "vaultID")]

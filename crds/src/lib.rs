@@ -3,11 +3,16 @@
 //! Types, their rules and their documentation; no client, no I/O.
 
 mod access_token;
+pub mod annotations;
 mod audit_query;
+pub mod conditions;
 mod connection;
+pub mod duration;
 mod envelope;
 mod identity;
 mod keyring;
+mod namespace_access;
+pub mod rate_limit;
 mod release;
 mod vault;
 mod vault_member;
@@ -19,6 +24,8 @@ pub use connection::*;
 pub use envelope::*;
 pub use identity::*;
 pub use keyring::*;
+pub use namespace_access::NamespaceAccess;
+pub use rate_limit::RateLimit;
 pub use release::*;
 pub use vault::*;
 pub use vault_member::*;

@@ -4,8 +4,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 #[derive(CustomResource, Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
-#[kube(group = "coffer.dev", version = "v1alpha1", kind = "Release", plural = "releases",
-    category = "coffer", namespaced, status = "ReleaseStatus", derive = "PartialEq")]
+#[kube(
+    group = "coffer.dev",
+    version = "v1alpha1",
+    kind = "Release",
+    plural = "releases",
+    category = "coffer",
+    namespaced,
+    status = "ReleaseStatus",
+    derive = "PartialEq"
+)]
 #[serde(rename_all = "camelCase")]
 pub struct ReleaseSpec {
     pub vault: String,

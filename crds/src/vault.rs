@@ -1,12 +1,20 @@
-use crate::{Author, Subject};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use crate::{Author, NamespaceAccess, Subject};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 #[derive(CustomResource, Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
-#[kube(group = "coffer.dev", version = "v1alpha1", kind = "Vault", plural = "vaults", category = "coffer",
-    namespaced, status = "VaultStatus", derive = "PartialEq")]
+#[kube(
+    group = "coffer.dev",
+    version = "v1alpha1",
+    kind = "Vault",
+    plural = "vaults",
+    category = "coffer",
+    namespaced,
+    status = "VaultStatus",
+    derive = "PartialEq"
+)]
 #[serde(rename_all = "camelCase")]
 pub struct VaultSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -48,16 +56,6 @@ pub enum CustodyPolicy {
 pub struct Access {
     #[serde(default)]
     pub namespaces: NamespaceAccess,
-}
-
-/// `Same`, `All`, or `{selector: …}`.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, JsonSchema)]
-pub enum NamespaceAccess {
-    #[default]
-    Same,
-    All,
-    #[serde(rename = "selector")]
-    Selector(LabelSelector),
 }
 
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]

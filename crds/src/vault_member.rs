@@ -5,8 +5,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 #[derive(CustomResource, Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
-#[kube(group = "coffer.dev", version = "v1alpha1", kind = "VaultMember", plural = "vaultmembers",
-    category = "coffer", namespaced, status = "VaultMemberStatus", derive = "PartialEq")]
+#[kube(
+    group = "coffer.dev",
+    version = "v1alpha1",
+    kind = "VaultMember",
+    plural = "vaultmembers",
+    category = "coffer",
+    namespaced,
+    status = "VaultMemberStatus",
+    derive = "PartialEq"
+)]
 #[serde(rename_all = "camelCase")]
 pub struct VaultMemberSpec {
     pub vault: String,
