@@ -164,3 +164,6 @@ fn report_malformed<K: Watchable>(guard: &DeserializeGuard<K>) {
         "object does not match its schema and is left out"
     );
 }
+
+#[cfg(test)]
+mod tests;
