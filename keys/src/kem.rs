@@ -1,0 +1,127 @@
+//! HPKE (RFC 9180) in base mode, one message per key: `enc` and ciphertext, the context being both info and
+//! associated data.
+
+use crate::{OpenError, SecretBytes, SecretKey, Suite};
+use hpke::aead::AesGcm256;
+use hpke::kdf::HkdfSha256;
+use hpke::kem::{X25519HkdfSha256, XWing};
+use hpke::{Deserializable as _, Kem, OpModeR, OpModeS, Serializable as _};
+use rand_core::CryptoRng;
+
+/// Why a public key cannot be encapsulated to; only keys that were not checked by their parser can meet this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct UnusableKey;
+
+/// Seals to a serialized public key (RFC 9180 section 6.1, `SealBase`): `enc` and ciphertext.
+pub(crate) fn seal(
+    suite: PublicSuite,
+    public: &[u8],
+    context: &[u8],
+    plaintext: &[u8],
+    rng: &mut impl CryptoRng,
+) -> Result<(Vec<u8>, Vec<u8>), UnusableKey> {
+    match suite {
+        PublicSuite::X25519 => seal_with::<X25519HkdfSha256>(public, context, plaintext, rng),
+        PublicSuite::XWing => seal_with::<XWing>(public, context, plaintext, rng),
+    }
+}
+
+/// Opens with a serialized private key (RFC 9180 section 6.1, `OpenBase`).
+pub(crate) fn open(
+    suite: PublicSuite,
+    secret: &SecretKey,
+    enc: &[u8],
+    context: &[u8],
+    ct: &[u8],
+) -> Result<SecretBytes, OpenError> {
+    match suite {
+        PublicSuite::X25519 => open_with::<X25519HkdfSha256>(secret, enc, context, ct),
+        PublicSuite::XWing => open_with::<XWing>(secret, enc, context, ct),
+    }
+}
+
+/// The public key of a private key, serialized; `None` when the bytes are no private key of this suite.
+pub(crate) fn public(suite: PublicSuite, secret: &SecretKey) -> Option<Vec<u8>> {
+    match suite {
+        PublicSuite::X25519 => public_with::<X25519HkdfSha256>(secret),
+        PublicSuite::XWing => public_with::<XWing>(secret),
+    }
+}
+
+/// Whether the bytes are a public key of this suite that its KEM takes.
+pub(crate) fn accepts(suite: PublicSuite, public: &[u8]) -> bool {
+    match suite {
+        PublicSuite::X25519 => <X25519HkdfSha256 as Kem>::PublicKey::from_bytes(public).is_ok(),
+        PublicSuite::XWing => <XWing as Kem>::PublicKey::from_bytes(public).is_ok(),
+    }
+}
+
+/// The suites that have a public key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PublicSuite {
+    X25519,
+    XWing,
+}
+
+impl PublicSuite {
+    /// The same among all suites; `None` for the symmetric one.
+    pub(crate) fn of(suite: Suite) -> Option<Self> {
+        match suite {
+            Suite::X25519 => Some(Self::X25519),
+            Suite::XWing => Some(Self::XWing),
+            Suite::Symmetric => None,
+        }
+    }
+
+    pub(crate) fn suite(self) -> Suite {
+        match self {
+            Self::X25519 => Suite::X25519,
+            Self::XWing => Suite::XWing,
+        }
+    }
+
+    /// Length of `enc` in bytes (RFC 9180 section 7.1, draft-connolly-cfrg-xwing-kem section 5).
+    pub(crate) fn enc_length(self) -> usize {
+        match self {
+            Self::X25519 => 32,
+            Self::XWing => 1120,
+        }
+    }
+}
+
+fn seal_with<K: Kem>(
+    public: &[u8],
+    context: &[u8],
+    plaintext: &[u8],
+    rng: &mut impl CryptoRng,
+) -> Result<(Vec<u8>, Vec<u8>), UnusableKey> {
+    let public = K::PublicKey::from_bytes(public).map_err(|_| UnusableKey)?;
+    let (enc, ct) = hpke::single_shot_seal_with_rng::<AesGcm256, HkdfSha256, K>(
+        &OpModeS::Base,
+        &public,
+        context,
+        plaintext,
+        context,
+        rng,
+    )
+    .map_err(|_| UnusableKey)?;
+    Ok((enc.to_bytes().to_vec(), ct))
+}
+
+fn open_with<K: Kem>(
+    secret: &SecretKey,
+    enc: &[u8],
+    context: &[u8],
+    ct: &[u8],
+) -> Result<SecretBytes, OpenError> {
+    let secret = K::PrivateKey::from_bytes(secret.expose()).map_err(|_| OpenError)?;
+    let enc = K::EncappedKey::from_bytes(enc).map_err(|_| OpenError)?;
+    hpke::single_shot_open::<AesGcm256, HkdfSha256, K>(&OpModeR::Base, &secret, &enc, context, ct, context)
+        .map(SecretBytes::new)
+        .map_err(|_| OpenError)
+}
+
+fn public_with<K: Kem>(secret: &SecretKey) -> Option<Vec<u8>> {
+    let secret = K::PrivateKey::from_bytes(secret.expose()).ok()?;
+    Some(K::sk_to_pk(&secret).to_bytes().to_vec())
+}
