@@ -1,0 +1,384 @@
+//! Writes of VaultMembers.
+
+use super::{Refusal, Standing, VaultView};
+use crate::identity::{Caller, MemberState, MemberView, with_namespace};
+use crate::roles::{self, role};
+use coffer_crds::{RegisteredMember, Subject, VaultMember, Verb};
+
+/// Whether the author may create (`old` is `None`), change, or delete (`new` is `None`) a VaultMember.
+///
+/// Invites, and every change of what a membership grants, take the verb `invite` and a role that holds both the old and
+/// the new one. `acceptance`, `declined` and `keyChange` are the subject's. The last owner stays. The operator may make,
+/// change and delete members, but an owner only of those that `Vault.spec.owners` lists.
+///
+/// # Errors
+/// [`Refusal`].
+pub fn member(
+    author: &Caller,
+    view: &VaultView<'_>,
+    old: Option<&VaultMember>,
+    new: Option<&VaultMember>,
+) -> Result<(), Refusal> {
+    match (old, new) {
+        (None, Some(new)) => invite(author, view, new),
+        (Some(old), Some(new)) => change(author, view, old, new),
+        (Some(old), None) => remove(author, view, old),
+        (None, None) => Ok(()),
+    }
+}
+
+/// Whether what a live VaultMember grants may take effect, given what the register holds of it (the operator's second
+/// look). A role that the register does not hold is vouched for by `spec.invitedBy`, an acceptance by `acceptance.by`.
+/// Entries of `Vault.spec.owners` need neither; the Vault's own author vouches ([`super::vault_recorded`]).
+/// A ServiceAccount needs no acceptance here: whether it accepted is a fact that the operator observes.
+///
+/// # Errors
+/// [`Refusal`].
+pub fn member_recorded(
+    view: &VaultView<'_>,
+    recorded: Option<&RegisteredMember>,
+    new: &VaultMember,
+) -> Result<(), Refusal> {
+    let recorded = recorded.filter(|r| Some(&r.uid) == new.metadata.uid.as_ref());
+    let wanted = known_role(view, &new.spec.role)?;
+    let subject = with_namespace(&new.spec.subject, view.namespace());
+    if wanted.is_owner() && listed_owner(view, &subject) {
+        return Ok(());
+    }
+    if recorded.is_none_or(|r| r.role != new.spec.role) {
+        let by = new.spec.invited_by.as_ref().map(Caller::from).ok_or_else(|| {
+            Refusal::new(
+                "spec.invitedBy",
+                "nobody vouches for this membership: apply it again through the webhook",
+            )
+        })?;
+        if !view.is_operator(&by) || wanted.is_owner() {
+            let before = recorded.map(|r| known_role(view, &r.role)).transpose().ok().flatten();
+            may_grant(&by, view, "spec.role", &wanted, before.as_ref())?;
+        }
+    }
+    match (&new.spec.acceptance, recorded) {
+        (Some(acceptance), None) if !matches!(subject, Subject::External(_)) => {
+            let by = acceptance.by.as_ref().map(Caller::from).unwrap_or_default();
+            if view.is_operator(&by) {
+                return Ok(());
+            }
+            subject_only(&by, view, new, "spec.acceptance", "accept")
+        }
+        (_, _) => Ok(()),
+    }
+}
+
+/// Whether what `spec.invitedBy` vouches for differs: the webhook stamps it anew then, else keeps it.
+pub fn grant_changed(old: &VaultMember, new: &VaultMember) -> bool {
+    granted_field(old, new).is_some()
+}
+
+/// Whether no other Active member is an owner: this one cannot leave, be demoted, expire or be suspended.
+pub fn is_last_owner(members: &[MemberView], name: &str) -> bool {
+    let is_owner = |m: &&MemberView| m.role == roles::OWNER && m.is_active();
+    members.iter().filter(is_owner).any(|m| m.name == name)
+        && !members.iter().filter(is_owner).any(|m| m.name != name)
+}
+
+fn invite(author: &Caller, view: &VaultView<'_>, new: &VaultMember) -> Result<(), Refusal> {
+    let wanted = known_role(view, &new.spec.role)?;
+    let subject = with_namespace(&new.spec.subject, view.namespace());
+    if view.is_operator(author) {
+        return operator_may(view, &wanted, &subject);
+    }
+    may_grant(author, view, "spec.role", &wanted, None)?;
+    for (field, set) in [
+        ("spec.acceptance", new.spec.acceptance.is_some()),
+        ("spec.declined", new.spec.declined),
+        ("spec.keyChange", new.spec.key_change.is_some()),
+    ] {
+        if set {
+            return Err(Refusal::new(field, "an invite is accepted after it is made, by its subject"));
+        }
+    }
+    let twin = view
+        .members
+        .iter()
+        .find(|m| m.subject == subject && !m.uid.is_empty() && !matches!(m.subject, Subject::External(_)));
+    match twin.filter(|m| Some(&m.name) != new.metadata.name.as_ref()) {
+        Some(twin) => {
+            let message =
+                format!("this subject is member '{}' of vault '{}' already", twin.name, view.name());
+            Err(Refusal::new("spec.subject", message))
+        }
+        None => Ok(()),
+    }
+}
+
+fn change(
+    author: &Caller,
+    view: &VaultView<'_>,
+    old: &VaultMember,
+    new: &VaultMember,
+) -> Result<(), Refusal> {
+    let (a, b) = (&old.spec, &new.spec);
+    let namespace = view.namespace();
+    if a.vault != b.vault || with_namespace(&a.subject, namespace) != with_namespace(&b.subject, namespace) {
+        let message = "vault and subject never change: delete this member and make another";
+        return Err(Refusal::new("spec.subject", message));
+    }
+    if let Some(field) = granted_field(old, new) {
+        let wanted = known_role(view, &b.role)?;
+        // A role that is gone held something once: only an owner may say what comes after it.
+        let before = role(&view.vault.spec, &a.role).or_else(|| role(&view.vault.spec, roles::OWNER));
+        if view.is_operator(author) {
+            operator_may(view, &wanted, &with_namespace(&b.subject, namespace))?;
+        } else {
+            may_grant(author, view, field, &wanted, before.as_ref())?;
+        }
+        keep_last_owner(view, old, new)?;
+    }
+    if view.is_operator(author) {
+        return Ok(());
+    }
+    own_fields(author, view, old, new)
+}
+
+fn own_fields(
+    author: &Caller,
+    view: &VaultView<'_>,
+    old: &VaultMember,
+    new: &VaultMember,
+) -> Result<(), Refusal> {
+    let (a, b) = (&old.spec, &new.spec);
+    let proof = |m: &VaultMember| m.spec.acceptance.as_ref().map(|a| (a.public_key.clone(), a.proof.clone()));
+    if proof(old) != proof(new) {
+        if a.acceptance.is_some() {
+            let message = "accepted already, once and for all: change the key through spec.keyChange";
+            return Err(Refusal::new("spec.acceptance", message));
+        }
+        still_open(view, old)?;
+        let pinned = matches!(b.subject, Subject::External(_)) && b.key_fingerprint.is_some();
+        // The proof of a pinned key speaks for itself; whoever delivers it does not matter.
+        if !pinned {
+            subject_only(author, view, new, "spec.acceptance", "accept")?;
+        }
+    }
+    if a.declined != b.declined {
+        if a.declined || a.acceptance.is_some() {
+            let message = "forward only: an answered invite is not answered again; ask for a new one";
+            return Err(Refusal::new("spec.declined", message));
+        }
+        subject_only(author, view, new, "spec.declined", "decline")?;
+    }
+    if a.key_change != b.key_change {
+        subject_only(author, view, new, "spec.keyChange", "change its key")?;
+        let active = view.member(name_of(old)).is_some_and(MemberView::is_active);
+        if !active {
+            return Err(Refusal::new("spec.keyChange", "only an Active member changes its key"));
+        }
+    }
+    Ok(())
+}
+
+fn remove(author: &Caller, view: &VaultView<'_>, old: &VaultMember) -> Result<(), Refusal> {
+    if view.is_operator(author) {
+        return Ok(());
+    }
+    let name = name_of(old);
+    let own = view.member(name).filter(|m| !m.is_group() && m.is_of(author));
+    match own {
+        // Leaving, or turning an invite down, takes no role.
+        Some(own) if !matches!(own.state, MemberState::Suspended | MemberState::Expired) => {}
+        Some(_) | None => {
+            let before =
+                role(&view.vault.spec, &old.spec.role).or_else(|| role(&view.vault.spec, roles::OWNER));
+            may_remove(author, view, before.as_ref(), name)?;
+        }
+    }
+    let subject = with_namespace(&old.spec.subject, view.namespace());
+    let active = view.member(name).is_some_and(MemberView::is_active);
+    if active && is_last_owner(view.members, name) {
+        return Err(Refusal::new("", last_owner(view, name, "leave")));
+    }
+    if old.spec.role == roles::OWNER && listed_owner(view, &subject) {
+        let message = format!(
+            "member '{name}' is listed in spec.owners of vault '{}': take it out there first",
+            view.name()
+        );
+        return Err(Refusal::new("", message));
+    }
+    Ok(())
+}
+
+fn keep_last_owner(view: &VaultView<'_>, old: &VaultMember, new: &VaultMember) -> Result<(), Refusal> {
+    let name = name_of(old);
+    let (a, b) = (&old.spec, &new.spec);
+    let what = if a.role != b.role {
+        "be demoted"
+    } else if !a.suspended && b.suspended {
+        "be suspended"
+    } else if (&a.expires_at, &a.ttl) != (&b.expires_at, &b.ttl)
+        && (b.expires_at.is_some() || b.ttl.is_some())
+    {
+        "expire"
+    } else {
+        return Ok(());
+    };
+    let field = if what == "be demoted" {
+        "spec.role"
+    } else if what == "expire" {
+        "spec.expiresAt"
+    } else {
+        "spec.suspended"
+    };
+    if is_last_owner(view.members, name) {
+        return Err(Refusal::new(field, last_owner(view, name, what)));
+    }
+    let subject = with_namespace(&b.subject, view.namespace());
+    if a.role == roles::OWNER && b.role != roles::OWNER && listed_owner(view, &subject) {
+        let message = format!(
+            "member '{name}' is listed in spec.owners of vault '{}': take it out there first",
+            view.name()
+        );
+        return Err(Refusal::new(field, message));
+    }
+    Ok(())
+}
+
+fn last_owner(view: &VaultView<'_>, name: &str, what: &str) -> String {
+    format!(
+        "'{name}' is the last owner of vault '{}' and cannot {what}: make another owner first, or delete the vault",
+        view.name()
+    )
+}
+
+fn may_grant(
+    author: &Caller,
+    view: &VaultView<'_>,
+    field: &str,
+    wanted: &roles::Role,
+    before: Option<&roles::Role>,
+) -> Result<(), Refusal> {
+    view.first_allowed(author, |standing| {
+        if !standing.role.allows(Verb::Invite) {
+            return Err(view.lacks(standing, Verb::Invite, field));
+        }
+        holds(view, standing, wanted, field)?;
+        before.map_or(Ok(()), |before| holds(view, standing, before, field))
+    })?;
+    Ok(())
+}
+
+fn may_remove(
+    author: &Caller,
+    view: &VaultView<'_>,
+    before: Option<&roles::Role>,
+    name: &str,
+) -> Result<(), Refusal> {
+    view.first_allowed(author, |standing| {
+        if !standing.role.allows(Verb::Invite) {
+            let mut refusal = view.lacks(standing, Verb::Invite, "");
+            refusal.message = format!("member '{name}' cannot be removed: {}", refusal.message);
+            return Err(refusal);
+        }
+        before.map_or(Ok(()), |before| holds(view, standing, before, ""))
+    })?;
+    Ok(())
+}
+
+fn holds(
+    view: &VaultView<'_>,
+    standing: &Standing<'_>,
+    other: &roles::Role,
+    field: &str,
+) -> Result<(), Refusal> {
+    if standing.role.holds(other) {
+        return Ok(());
+    }
+    let message = format!(
+        "nobody grants or takes more than they hold: role '{}' of member '{}' does not hold role '{}'. {}",
+        standing.role.name(),
+        standing.member.name,
+        other.name(),
+        view.ask_an_owner("")
+    );
+    Err(Refusal::new(field, message))
+}
+
+fn operator_may(view: &VaultView<'_>, wanted: &roles::Role, subject: &Subject) -> Result<(), Refusal> {
+    if !wanted.is_owner() || listed_owner(view, subject) {
+        return Ok(());
+    }
+    let message =
+        format!("the operator makes owners only of those that spec.owners of vault '{}' lists", view.name());
+    Err(Refusal::new("spec.role", message))
+}
+
+fn subject_only(
+    author: &Caller,
+    view: &VaultView<'_>,
+    member: &VaultMember,
+    field: &str,
+    what: &str,
+) -> Result<(), Refusal> {
+    let subject = with_namespace(&member.spec.subject, view.namespace());
+    let is_subject = match (view.member(name_of(member)), &subject) {
+        (Some(view), _) => view.is_of(author),
+        // Not in the view yet: by the object's own subject.
+        (None, subject) => {
+            let mut fresh = MemberView::declared(view.vault, subject, name_of(member).to_owned());
+            fresh.state = MemberState::Invited;
+            fresh.is_of(author)
+        }
+    };
+    if is_subject {
+        return Ok(());
+    }
+    let message = format!(
+        "only the subject of member '{}' may {what}; '{}' is somebody else",
+        name_of(member),
+        author.username
+    );
+    Err(Refusal::new(field, message))
+}
+
+fn still_open(view: &VaultView<'_>, old: &VaultMember) -> Result<(), Refusal> {
+    let state = view.member(name_of(old)).map(|m| m.state);
+    let why = match state {
+        Some(MemberState::Declined) => "was declined",
+        Some(MemberState::Expired) => "has expired",
+        Some(MemberState::Suspended) => "is suspended",
+        Some(MemberState::Invited | MemberState::Accepted | MemberState::Active) | None => return Ok(()),
+    };
+    Err(Refusal::new("spec.acceptance", format!("the invite {why}. {}", view.ask_an_owner("for a new one"))))
+}
+
+fn known_role(view: &VaultView<'_>, name: &str) -> Result<roles::Role, Refusal> {
+    role(&view.vault.spec, name).ok_or_else(|| {
+        let custom = view.vault.spec.roles.iter().map(|r| r.name.as_str());
+        let known: Vec<_> = roles::BUILT_IN.into_iter().chain(custom).collect();
+        let message = format!("vault '{}' has no role '{name}'. It has: {}", view.name(), known.join(", "));
+        Refusal::new("spec.role", message)
+    })
+}
+
+fn listed_owner(view: &VaultView<'_>, subject: &Subject) -> bool {
+    view.vault.spec.owners.iter().any(|o| with_namespace(o, view.namespace()) == *subject)
+}
+
+/// The first field that differs of those that only an inviter may change.
+fn granted_field(old: &VaultMember, new: &VaultMember) -> Option<&'static str> {
+    let (a, b) = (&old.spec, &new.spec);
+    [
+        ("spec.role", a.role != b.role),
+        ("spec.expiresAt", a.expires_at != b.expires_at),
+        ("spec.ttl", a.ttl != b.ttl),
+        ("spec.inviteTTL", a.invite_ttl != b.invite_ttl),
+        ("spec.keyFingerprint", a.key_fingerprint != b.key_fingerprint),
+        ("spec.rateLimit", a.rate_limit != b.rate_limit),
+        ("spec.suspended", a.suspended != b.suspended),
+    ]
+    .into_iter()
+    .find_map(|(field, differs)| differs.then_some(field))
+}
+
+fn name_of(member: &VaultMember) -> &str {
+    member.metadata.name.as_deref().unwrap_or_default()
+}
