@@ -1,0 +1,69 @@
+//! Coffer's admission webhook.
+//!
+//! It seals what Connections bring in `stringData`, stamps who wrote what, asks `coffer-policy` who may write and
+//! delete, and wires credentials into pods. It is stateless and holds no private key: what it seals it cannot open.
+//!
+//! | module | does |
+//! | --- | --- |
+//! | [`routes`] | which path decides what |
+//! | [`review`] | AdmissionReview in and out |
+//! | [`draft`] | the object under admission, and its JSON patch |
+//! | [`seal`] | `stringData` becomes `sealedData` |
+//! | [`applied`] | items that a writer no longer lists |
+//! | [`stamp`] | authors |
+//! | [`validate`] | one module per kind: facts, policy, early notices |
+//! | [`inject`] | pods |
+//! | [`state`] | what is known of the cluster, and waiting for it |
+//! | [`refusal`] | the one error, and its codes |
+//! | [`metrics`] | what is counted |
+
+pub mod applied;
+pub mod draft;
+pub mod inject;
+pub mod metrics;
+pub mod refusal;
+pub mod review;
+pub mod routes;
+pub mod seal;
+pub mod stamp;
+pub mod state;
+pub mod validate;
+
+use std::sync::Arc;
+
+use coffer_runtime::{Admin, AdminArgs, Metrics, Readiness, Shutdown, TlsArgs, client, serve_tls};
+
+/// Flags and environment of `coffer-webhook`.
+#[derive(Debug, clap::Parser)]
+#[command(name = "coffer-webhook", version, about = "Coffer's admission webhook")]
+pub struct Args {
+    /// Address and certificate of the HTTPS port.
+    #[command(flatten)]
+    pub tls: TlsArgs,
+    /// Address of the admin port.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+    /// User name of the operator, whose own writes policy knows.
+    #[arg(
+        long,
+        env = "COFFER_OPERATOR_USER",
+        default_value = "system:serviceaccount:coffer-system:coffer-operator"
+    )]
+    pub operator_user: String,
+}
+
+/// Serves until an end is asked for.
+///
+/// # Errors
+/// When a port cannot be bound or no Kubernetes client can be made.
+pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
+    let (metrics, readiness) = (Metrics::new(), Readiness::new());
+    Admin::new(readiness.clone(), metrics.clone()).start(args.admin.admin_listen, &shutdown).await?;
+    let directory = state::Directory::new(state::Patience::default());
+    state::watch_cluster(&directory, &client().await?, &readiness, &shutdown);
+    let meters = metrics::Meters::register(&metrics);
+    let webhook = routes::Webhook { directory, meters, operator: args.operator_user };
+    let service = warp::service(routes::routes(Arc::new(webhook)));
+    serve_tls(args.tls.into(), service, &readiness, &shutdown).await?;
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! What is decided about each kind: facts from the tables, judgement from `coffer-policy`.
+
+pub mod access_token;
+pub mod connection;
+pub mod vault;
+pub mod vault_member;
+
+use coffer_crds::{Subject, Vault, VaultMember, duration};
+use coffer_policy::{Caller, MemberState, MemberView, identity, writes::VaultView};
+use jiff::{SignedDuration, Timestamp};
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::{
+    refusal::Refusal,
+    review::UserInfo,
+    state::{Key, Look, Tables},
+};
+
+/// What a decision depends on besides the request and the tables.
+#[derive(Debug, Clone, Copy)]
+pub struct Circumstances<'a> {
+    /// The operator's user name.
+    pub operator: &'a str,
+    /// The present time.
+    pub now: Timestamp,
+}
+
+/// Users that delete what Kubernetes itself no longer needs: never held up by a decision about a vault. The last one
+/// is both controllers where the controller manager runs under one identity.
+const COLLECTORS: [&str; 3] = [
+    "system:serviceaccount:kube-system:generic-garbage-collector",
+    "system:serviceaccount:kube-system:namespace-controller",
+    "system:kube-controller-manager",
+];
+
+/// An invite or a vault that is older than this and not finished will not be finished while a request waits.
+const FRESH: SignedDuration = SignedDuration::from_secs(60);
+
+/// Whether this user's DELETE passes without a decision.
+pub fn collects_garbage(user: &UserInfo) -> bool {
+    COLLECTORS.contains(&user.username.as_str())
+}
+
+/// The caller as policy knows it.
+pub fn caller(user: &UserInfo) -> Caller {
+    Caller::from(&user.author())
+}
+
+/// A vault with its memberships, gathered for one decision.
+pub struct Facts {
+    vault: Vault,
+    members: Vec<MemberView>,
+    names: Vec<String>,
+}
+
+impl Facts {
+    /// What the tables say of `vault` and its members.
+    pub fn gather(tables: &Tables, vault: &Vault, now: Timestamp) -> Self {
+        let namespace = vault.metadata.namespace.as_deref().unwrap_or_default();
+        let members: Vec<VaultMember> =
+            tables.members_in(namespace).map(|member| member.as_ref().clone()).collect();
+        let names = members
+            .iter()
+            .filter(|member| Some(&member.spec.vault) == vault.metadata.name.as_ref())
+            .filter_map(|member| member.metadata.name.clone())
+            .collect();
+        Self { vault: vault.clone(), members: identity::from_status(vault, &members, now), names }
+    }
+
+    /// As policy looks at it.
+    pub fn view<'a>(&'a self, circumstances: &Circumstances<'a>) -> VaultView<'a> {
+        VaultView { vault: &self.vault, members: &self.members, operator: Some(circumstances.operator) }
+    }
+
+    /// The vault.
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// Whether a VaultMember of that name exists in this vault, or is about to be made of `spec.owners`.
+    pub fn knows(&self, member: &str) -> bool {
+        self.names.iter().any(|name| name == member) || self.members.iter().any(|view| view.name == member)
+    }
+
+    /// Whether a membership of the caller is being made right now: then the answer is worth waiting for.
+    pub fn is_joining(&self, caller: &Caller) -> bool {
+        self.members.iter().any(|member| is_pending(member, self.namespace()) && member.is_of(caller))
+    }
+
+    fn namespace(&self) -> &str {
+        self.vault.metadata.namespace.as_deref().unwrap_or_default()
+    }
+}
+
+/// Whether the operator is about to make this membership Active: accepted, or a ServiceAccount of the vault's own
+/// namespace, which is accepted at once.
+pub fn is_pending(member: &MemberView, vault_namespace: &str) -> bool {
+    match (member.state, &member.subject) {
+        (MemberState::Accepted, _) => true,
+        (MemberState::Invited, Subject::ServiceAccount(account)) => {
+            account.namespace.as_deref().is_none_or(|namespace| namespace == vault_namespace)
+        }
+        (MemberState::Invited, Subject::User(_) | Subject::Group(_) | Subject::External(_)) => false,
+        (MemberState::Active | MemberState::Declined | MemberState::Suspended | MemberState::Expired, _) => {
+            false
+        }
+    }
+}
+
+/// Whether an object is young enough for its consequences to be still under way.
+pub fn is_fresh(object: &impl kube::Resource, now: Timestamp) -> bool {
+    let created = object.meta().creation_timestamp.as_ref().map(|time| time.0);
+    created.is_none_or(|created| now.duration_since(created) < FRESH)
+}
+
+/// The refusal, unless a membership or a vault that is being made turns it into something else.
+pub fn refuse<T>(
+    refusal: coffer_policy::Refusal,
+    facts: &Facts,
+    caller: &Caller,
+) -> Look<Result<T, Refusal>> {
+    let refusal = Err(from_policy(refusal));
+    if facts.is_joining(caller) { Look::Until(refusal) } else { Look::Unless(refusal) }
+}
+
+/// Policy's refusal with its field in front.
+pub fn from_policy(refusal: coffer_policy::Refusal) -> Refusal {
+    Refusal::Authorize(match refusal.field.as_str() {
+        "" => refusal.message,
+        field => format!("{field}: {}", refusal.message),
+    })
+}
+
+/// The Vault `key`, which `field` names.
+pub fn vault_named<'a>(
+    tables: &'a Tables,
+    key: &Key,
+    field: &str,
+) -> Result<&'a std::sync::Arc<Vault>, Refusal> {
+    tables.vault(key).ok_or_else(|| {
+        Refusal::field(field, format!("there is no Vault '{}' in namespace '{}'", key.name, key.namespace))
+    })
+}
+
+/// Reads an object as its kind. `minimal` holds what the kind requires, so that each field can be tried by itself
+/// when the whole does not fit: the message then names the field, and quotes nothing.
+///
+/// # Errors
+/// [`Refusal::AcceptField`] with the first field that does not fit.
+pub fn typed<K: DeserializeOwned>(object: &Value, minimal: &Value) -> Result<K, Refusal> {
+    if let Ok(object) = K::deserialize(object) {
+        return Ok(object);
+    }
+    let fields = object.get("spec").and_then(Value::as_object);
+    let misfit = fields.into_iter().flatten().find(|(name, value)| {
+        let mut spec = minimal.as_object().cloned().unwrap_or_default();
+        spec.insert((*name).clone(), (*value).clone());
+        K::deserialize(&reduced(object, spec)).is_err()
+    });
+    let field = misfit.map_or_else(|| String::from("spec"), |(name, _)| format!("spec.{name}"));
+    let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default().to_lowercase();
+    Err(Refusal::field(&field, format!("does not fit the schema; see kubectl explain {kind}.{field}")))
+}
+
+fn reduced(object: &Value, spec: Map<String, Value>) -> Value {
+    let of = |name: &str| object.get(name).cloned().unwrap_or_default();
+    serde_json::json!({"apiVersion": of("apiVersion"), "kind": of("kind"), "metadata": {}, "spec": spec})
+}
+
+/// Checks a duration such as `90d`.
+///
+/// # Errors
+/// [`Refusal::AcceptField`] with the accepted form.
+pub fn check_duration(field: &str, text: Option<&str>) -> Result<(), Refusal> {
+    text.map_or(Ok(()), |text| match duration::parse(text) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Refusal::field(field, error.to_string())),
+    })
+}
+
+/// Checks a rate limit such as `30/60s`.
+///
+/// # Errors
+/// [`Refusal::AcceptField`] with the accepted form.
+pub fn check_rate_limit(field: &str, text: Option<&str>) -> Result<(), Refusal> {
+    text.map_or(Ok(()), |text| match text.parse::<coffer_crds::RateLimit>() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Refusal::field(field, error.to_string())),
+    })
+}
+
+/// Checks a subject: nobody may stand for everybody (T25).
+///
+/// # Errors
+/// [`Refusal::AcceptField`].
+pub fn check_subject(field: &str, subject: &Subject) -> Result<(), Refusal> {
+    let (kind, name) = match subject {
+        Subject::ServiceAccount(account) => ("serviceAccount", account.name.as_str()),
+        Subject::User(user) => ("user", user.name.as_str()),
+        Subject::Group(group) => ("group", group.name.as_str()),
+        Subject::External(_) => return Ok(()),
+    };
+    let problem = if name.is_empty() || name == "*" {
+        "must be one identity's own name, never '*' or empty"
+    } else if kind == "group" && name.starts_with("system:") {
+        "must not be a group of Kubernetes' own (system:…), which holds whoever the cluster puts there"
+    } else if kind == "user" && (name == "system:anonymous" || name.starts_with("system:serviceaccount:")) {
+        "must be a person's or a program's user name; for a ServiceAccount write subject.serviceAccount"
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::field(format!("{field}.{kind}.name"), problem))
+}
+
+#[cfg(test)]
+mod fixtures;

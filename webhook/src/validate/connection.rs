@@ -1,0 +1,357 @@
+//! Connections: who may write one, into which vault, as whose; and the sealing of what it brings.
+
+use std::sync::Arc;
+
+use coffer_crds::{Connection, Vault, annotations::DEFAULT_VAULT};
+use coffer_keys::{VaultId, intake::IntakePublicKey};
+use coffer_policy::{Caller, Scope, access, release::alias, writes};
+use kube::ResourceExt as _;
+use rand_core::CryptoRng;
+use serde_json::{Value, json};
+
+use super::{Circumstances, Facts, caller, check_duration, is_fresh, refuse, typed, vault_named};
+use crate::{
+    applied::{self, Items},
+    draft::Draft,
+    refusal::Refusal,
+    review::{Admitted, Operation, Request},
+    seal::{self, Place},
+    stamp::{Paths, differs, stamp},
+    state::{Directory, Key, Look, Tables, named_vault},
+};
+
+/// What of the spec is no change of the object: the stamp, and values, which are told apart from nothing by their names.
+const NO_CHANGE: Paths<'_> = &[&["lastWriter"], &["stringData"]];
+const LAST_WRITER: &[&str] = &["spec", "lastWriter"];
+/// Members that a scope may list.
+const MAX_MEMBERS: usize = 256;
+
+/// Decides a CREATE or UPDATE and gives the patch that seals, stamps and completes the object.
+///
+/// # Errors
+/// [`Refusal`], which names fields and items and never a value.
+pub async fn admit(
+    mut request: Request,
+    directory: &Directory,
+    circumstances: &Circumstances<'_>,
+    rng: &mut impl CryptoRng,
+) -> Result<Admitted, Refusal> {
+    let mut draft = Draft::new(std::mem::take(&mut request.object));
+    let creating = request.operation == Operation::Create;
+    if creating && (request.name.is_empty() || draft.text(["metadata", "name"]).is_none()) {
+        let problem =
+            "a Connection needs a name of its own: values are sealed for it; generateName cannot be used";
+        return Err(Refusal::field("metadata.name", problem));
+    }
+    seal::check_values(draft.object())?;
+    let dropped = applied::settle(&request, &mut draft)?;
+    if !creating {
+        keep(&mut draft, &request, "vault")?;
+        keep(&mut draft, &request, "owner")?;
+    }
+    let old = request.old_object.expose();
+    let changed = creating
+        || !dropped.is_empty()
+        || seal::brings_values(draft.object())
+        || differs(draft.object(), old, NO_CHANGE);
+    let mut warnings = Vec::new();
+    if changed {
+        seal::check_total(draft.object())?;
+        check_fields(draft.object())?;
+        let write = Write::read(&request, &draft, &dropped)?;
+        let ruling = directory.wait(|tables| write.judge(tables, circumstances)).await?;
+        if let Some(vault) = &ruling.default_vault {
+            let reference = json!({"name": vault.name, "namespace": vault.namespace});
+            draft.set(["spec", "vault"], reference)?;
+        }
+        draft.set(["spec", "owner"], ruling.owner.as_str().into())?;
+        let key = ruling.intake.as_ref().map(|(vault_id, key)| (key, write.place(*vault_id, &ruling.owner)));
+        seal::seal_values(&mut draft, &dropped, key, rng)?;
+        seal::check_sealed(draft.object(), old)?;
+        warnings = ruling.warnings;
+    } else {
+        // An empty stringData is left; everything else is as it was.
+        draft.remove(["spec", "stringData"]);
+    }
+    stamp(&mut draft, LAST_WRITER, old, &request.user_info, changed)?;
+    seal::check_annotations(draft.object())?;
+    Ok(Admitted { patch: draft.into_patch(), warnings })
+}
+
+/// Decides a DELETE.
+///
+/// # Errors
+/// [`Refusal::Authorize`].
+pub async fn delete(
+    request: &Request,
+    directory: &Directory,
+    circumstances: &Circumstances<'_>,
+) -> Result<Admitted, Refusal> {
+    let old: Connection = typed(request.old_object.expose(), &json!({}))?;
+    let caller = caller(&request.user_info);
+    directory
+        .wait(|tables| {
+            // Without a vault nobody can read it any more, and RBAC alone says who clears up.
+            let vault = named_vault(&old).and_then(|key| tables.vault(&key).cloned());
+            let Some(vault) = vault else { return Look::Settled(Ok(())) };
+            let facts = Facts::gather(tables, &vault, circumstances.now);
+            match writes::connection(&caller, &facts.view(circumstances), Some(&old), None) {
+                Ok(()) => Look::Settled(Ok(())),
+                Err(refusal) => refuse(refusal, &facts, &caller),
+            }
+        })
+        .await?;
+    Ok(Admitted::default())
+}
+
+/// What a field is when an update leaves it out: as it is stored. The webhook wrote it at creation, so a manifest that
+/// never named it must not take it away.
+fn keep(draft: &mut Draft, request: &Request, field: &str) -> Result<(), Refusal> {
+    let stored = request.old_object.expose().pointer("/spec").and_then(|spec| spec.get(field));
+    match stored {
+        Some(stored) if draft.get(["spec", field]).is_none() => draft.set(["spec", field], stored.clone()),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// One CREATE or UPDATE, as it is judged: typed, and with the names of new items in place of their values.
+struct Write {
+    caller: Caller,
+    old: Option<Connection>,
+    new: Connection,
+    brings_values: bool,
+}
+
+/// What the tables add to a write.
+#[derive(Debug)]
+struct Ruling {
+    /// The vault, when the object named none.
+    default_vault: Option<Key>,
+    owner: String,
+    /// What to seal to, when there is anything to seal.
+    intake: Option<(VaultId, IntakePublicKey)>,
+    warnings: Vec<String>,
+}
+
+impl Write {
+    fn read(request: &Request, draft: &Draft, dropped: &Items) -> Result<Self, Refusal> {
+        let mut new: Connection = typed(draft.object(), &json!({}))?;
+        new.metadata.namespace = Some(request.namespace.clone());
+        let old: Option<Connection> = match request.old_object.is_absent() {
+            true => None,
+            false => Some(typed(request.old_object.expose(), &json!({}))?),
+        };
+        new.spec.sealed_data.retain(|item, _| !dropped.contains(item));
+        let incoming = draft.get(["spec", "stringData"]).and_then(Value::as_object);
+        for (item, _) in incoming.into_iter().flatten() {
+            // Differs from anything stored: a new value is a change, whatever it turns out to be.
+            new.spec.sealed_data.insert(item.clone(), String::new());
+        }
+        Ok(Self {
+            caller: caller(&request.user_info),
+            old,
+            new,
+            brings_values: seal::brings_values(draft.object()),
+        })
+    }
+
+    fn place<'a>(&'a self, vault_id: VaultId, owner: &'a str) -> Place<'a> {
+        let namespace = self.new.metadata.namespace.as_deref().unwrap_or_default();
+        let connection = self.new.metadata.name.as_deref().unwrap_or_default();
+        Place { vault_id, namespace, connection, owner }
+    }
+
+    fn judge(&self, tables: &Tables, circumstances: &Circumstances<'_>) -> Look<Result<Ruling, Refusal>> {
+        let (key, is_default) = match self.vault_key(tables) {
+            Ok(found) => found,
+            Err(refusal) => return Look::Unless(Err(refusal)),
+        };
+        let vault =
+            match vault_named(tables, &key, "spec.vault").and_then(|vault| self.admitted(tables, vault)) {
+                Ok(vault) => vault,
+                Err(refusal) => return Look::Unless(Err(refusal)),
+            };
+        let facts = Facts::gather(tables, &vault, circumstances.now);
+        let mut new = self.new.clone();
+        if let Err(refusal) = self.authorize(&facts, &mut new, circumstances) {
+            return refuse(refusal, &facts, &self.caller);
+        }
+        let owner = new.spec.owner.clone().unwrap_or_default();
+        if let Err(refusal) = unique(tables, &key, &new) {
+            // The other one may have been deleted a moment ago.
+            return Look::Unless(Err(refusal));
+        }
+        let intake = match self.brings_values.then(|| intake_key(&vault)).transpose() {
+            Ok(intake) => intake,
+            Err(refusal) if is_fresh(vault.as_ref(), circumstances.now) => return Look::Until(Err(refusal)),
+            Err(refusal) => return Look::Unless(Err(refusal)),
+        };
+        let warnings = warnings(tables, &key, &facts, &new);
+        Look::Settled(Ok(Ruling { default_vault: is_default.then_some(key), owner, intake, warnings }))
+    }
+
+    /// The vault that the object names, else its namespace's default, else the cluster's; and whether by default.
+    fn vault_key(&self, tables: &Tables) -> Result<(Key, bool), Refusal> {
+        if let Some(key) = named_vault(&self.new) {
+            let before = self.old.as_ref().and_then(named_vault);
+            if before.is_some_and(|before| before != key) {
+                let problem =
+                    "never changes, since values are sealed for it: delete this Connection and make another";
+                return Err(Refusal::field("spec.vault", problem));
+            }
+            return Ok((key, false));
+        }
+        let namespace = self.new.metadata.namespace.as_deref().unwrap_or_default();
+        let vault = default_vault(tables, namespace).ok_or_else(|| {
+            let problem = format!(
+                "names no vault, and neither namespace '{namespace}' nor the cluster has a default one: set spec.vault.name"
+            );
+            Refusal::field("spec.vault", problem)
+        })?;
+        Ok((Key::of(vault.as_ref()), true))
+    }
+
+    fn admitted(&self, tables: &Tables, vault: &Arc<Vault>) -> Result<Arc<Vault>, Refusal> {
+        let namespace = self.new.metadata.namespace.as_deref().unwrap_or_default();
+        if access::admits(vault, namespace, &tables.namespace_labels(namespace)) {
+            return Ok(vault.clone());
+        }
+        let problem = format!(
+            "Vault '{}' takes no Connections of namespace '{namespace}': its spec.access.namespaces does not hold it",
+            Key::of(vault.as_ref())
+        );
+        Err(Refusal::field("spec.vault", problem))
+    }
+
+    fn authorize(
+        &self,
+        facts: &Facts,
+        new: &mut Connection,
+        circumstances: &Circumstances<'_>,
+    ) -> Result<(), coffer_policy::Refusal> {
+        let view = facts.view(circumstances);
+        if self.old.is_none() && new.spec.owner.as_ref().is_none_or(String::is_empty) {
+            let owner = writes::owner_for(&self.caller, &view, &new.name_any())?;
+            new.spec.owner = Some(owner.name.clone());
+        }
+        writes::connection(&self.caller, &view, self.old.as_ref(), Some(new))
+    }
+}
+
+/// The default vault of a namespace: the oldest one marked there, else the oldest one marked elsewhere that admits the
+/// namespace.
+fn default_vault<'a>(tables: &'a Tables, namespace: &str) -> Option<&'a Arc<Vault>> {
+    let labels = tables.namespace_labels(namespace);
+    let mut marked: Vec<_> = tables.vaults().filter(|vault| is_default(vault)).collect();
+    marked.sort_by_key(|vault| (vault.metadata.creation_timestamp.clone(), vault.metadata.uid.clone()));
+    let here = |vault: &&&Arc<Vault>| vault.metadata.namespace.as_deref() == Some(namespace);
+    let own = marked.iter().find(here);
+    own.or_else(|| marked.iter().find(|vault| access::admits(vault, namespace, &labels))).copied()
+}
+
+/// Whether a Vault is marked as a default one.
+pub fn is_default(vault: &Vault) -> bool {
+    vault.annotations().get(DEFAULT_VAULT).is_some_and(|value| value == "true")
+}
+
+/// The vault's id and the key that values are sealed to.
+fn intake_key(vault: &Vault) -> Result<(VaultId, IntakePublicKey), Refusal> {
+    let status = vault.status.as_ref();
+    let not_ready = |problem: &str| {
+        Refusal::AwaitReadiness(format!(
+            "Vault '{}' {problem}: see kubectl describe vault -n {} {}",
+            Key::of(vault),
+            vault.metadata.namespace.as_deref().unwrap_or_default(),
+            vault.name_any()
+        ))
+    };
+    let (Some(id), Some(key)) = (
+        status.and_then(|status| status.vault_id.as_deref()),
+        status.and_then(|status| status.intake_key.as_ref()),
+    ) else {
+        return Err(not_ready("is not ready, it has no intake key yet"));
+    };
+    let unusable = |_| not_ready("has an intake key that cannot be read");
+    let id = VaultId::parse(id).map_err(unusable)?;
+    let key = IntakePublicKey::parse(&key.kid, &key.public_key).map_err(unusable)?;
+    Ok((id, key))
+}
+
+/// Early notice of what the operator would mark Invalid: one owner has one Connection per provider and connection
+/// name, and one per alias, in a vault.
+fn unique(tables: &Tables, vault: &Key, new: &Connection) -> Result<(), Refusal> {
+    let this = Key::of(new);
+    let mut own = tables
+        .connections_of(vault)
+        .filter(|other| other.spec.owner == new.spec.owner && Key::of(other.as_ref()) != this);
+    own.try_for_each(|other| {
+        let taken = |field: &str, value: String| {
+            let other = Key::of(other.as_ref());
+            Err(Refusal::BeUnique(format!(
+                "spec.{field}: Connection '{other}' of the same owner is {value} already"
+            )))
+        };
+        let name = |connection: &Connection| {
+            connection.spec.connection_name.clone().unwrap_or_else(|| String::from("default"))
+        };
+        match &new.spec.provider {
+            Some(provider) if other.spec.provider.as_ref() == Some(provider) && name(other) == name(new) => {
+                taken("connectionName", format!("'{provider}/{}'", name(new)))
+            }
+            _ if alias(other) == alias(new) => taken("alias", format!("'{}'", alias(new))),
+            _ => Ok(()),
+        }
+    })
+}
+
+/// What is admitted and still worth a word.
+fn warnings(tables: &Tables, vault: &Key, facts: &Facts, new: &Connection) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let listed = new.spec.members.iter().flatten().filter(|name| *name != "*");
+    for name in listed.filter(|name| !facts.knows(name)) {
+        warnings.push(format!(
+            "spec.members: '{name}' is no member of vault '{vault}' yet, and gains nothing before it is"
+        ));
+    }
+    let sharing = facts.vault().spec.sharing;
+    let scope = Scope::of_connection(new, sharing);
+    let owner = |connection: &Connection| connection.spec.owner.clone().unwrap_or_default();
+    // Only what the author's own member can see is named.
+    let clash = tables.connections_of(vault).find(|other| {
+        let seen = Scope::of_connection(other, sharing).holds(&owner(new), &owner(other));
+        let shared = scope.holds(&owner(other), &owner(new)) || scope == Scope::All;
+        seen && shared && alias(other) == alias(new) && other.spec.owner != new.spec.owner
+    });
+    if let Some(other) = clash {
+        let other = Key::of(other.as_ref());
+        warnings.push(format!(
+            "spec.alias: '{}' is also the alias of Connection '{other}'; whoever may use both must name them in full",
+            alias(new)
+        ));
+    }
+    warnings
+}
+
+/// Fields whose rules the schema holds too, for the sake of a better text.
+fn check_fields(object: &Value) -> Result<(), Refusal> {
+    let spec = |field: &str| object.pointer("/spec").and_then(|spec| spec.get(field));
+    check_duration("spec.ttl", spec("ttl").and_then(Value::as_str))?;
+    if let Some(alias) = spec("alias").and_then(Value::as_str) {
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+        if alias.is_empty() || alias.len() > 64 || !alias.chars().all(legal) {
+            return Err(Refusal::field("spec.alias", "has 1 to 64 letters, digits, '_' or '-'"));
+        }
+    }
+    let members = spec("members").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if members.len() > MAX_MEMBERS {
+        let problem = format!("lists {} members; a Connection lists at most {MAX_MEMBERS}", members.len());
+        return Err(Refusal::field("spec.members", problem));
+    }
+    if members.len() > 1 && members.iter().any(|member| member.as_str() == Some("*")) {
+        return Err(Refusal::field("spec.members", "is either [\"*\"], every member, or a list of names"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! Vaults: who may change one, and who owns a new one.
+
+use coffer_crds::{NamedSubject, ServiceAccountSubject, Subject, Vault};
+use coffer_policy::{Caller, roles, writes};
+use serde_json::{Value, json};
+
+use super::{
+    Circumstances, Facts, caller, check_duration, check_rate_limit, check_subject, connection::is_default,
+    from_policy, refuse, typed,
+};
+use crate::{
+    draft::Draft,
+    refusal::Refusal,
+    review::{Admitted, Operation, Request},
+    stamp::{Paths, differs, stamp},
+    state::{Directory, Key, Look, Tables},
+};
+
+const STAMPS: Paths<'_> = &[&["lastWriter"]];
+
+/// Decides a CREATE or UPDATE, fills in `owners` and stamps it.
+///
+/// # Errors
+/// [`Refusal`].
+pub async fn admit(
+    mut request: Request,
+    directory: &Directory,
+    circumstances: &Circumstances<'_>,
+) -> Result<Admitted, Refusal> {
+    let mut draft = Draft::new(std::mem::take(&mut request.object));
+    let old = request.old_object.expose();
+    let stored: Option<Vault> = match request.operation {
+        Operation::Create => None,
+        Operation::Update | Operation::Delete | Operation::Connect => Some(typed(old, &json!({}))?),
+    };
+    let caller = caller(&request.user_info);
+    fill_owners(&mut draft, old, stored.is_none(), &caller)?;
+    let mut new: Vault = typed(draft.object(), &json!({}))?;
+    new.metadata.namespace = Some(request.namespace.clone());
+    let changed = stored.is_none() || differs(draft.object(), old, STAMPS);
+    let marked = is_default(&new) && !stored.as_ref().is_some_and(is_default);
+    if changed || marked || stored.as_ref().is_some_and(|stored| is_default(stored) != is_default(&new)) {
+        if changed {
+            check_fields(&new)?;
+        }
+        directory.wait(|tables| judge(tables, &caller, stored.as_ref(), &new, marked, circumstances)).await?;
+    }
+    stamp(&mut draft, &["spec", "lastWriter"], old, &request.user_info, changed)?;
+    Ok(Admitted { patch: draft.into_patch(), warnings: Vec::new() })
+}
+
+/// Decides a DELETE: an owner's, and anybody's whom RBAC lets when nobody owns the vault.
+///
+/// # Errors
+/// [`Refusal::Authorize`].
+pub async fn delete(
+    request: &Request,
+    directory: &Directory,
+    circumstances: &Circumstances<'_>,
+) -> Result<Admitted, Refusal> {
+    let old: Vault = typed(request.old_object.expose(), &json!({}))?;
+    let caller = caller(&request.user_info);
+    directory
+        .wait(|tables| {
+            let facts = Facts::gather(tables, &old, circumstances.now);
+            let view = facts.view(circumstances);
+            let owned = view.members.iter().any(|member| member.is_active() && member.role == roles::OWNER);
+            match writes::vault(&caller, &view, Some(&old), None) {
+                Err(refusal) if owned => refuse(refusal, &facts, &caller),
+                Ok(()) | Err(_) => Look::Settled(Ok(())),
+            }
+        })
+        .await?;
+    Ok(Admitted::default())
+}
+
+fn judge(
+    tables: &Tables,
+    caller: &Caller,
+    stored: Option<&Vault>,
+    new: &Vault,
+    marked: bool,
+    circumstances: &Circumstances<'_>,
+) -> Look<Result<(), Refusal>> {
+    if marked && let Err(refusal) = only_default(tables, new) {
+        return Look::Unless(Err(refusal));
+    }
+    let Some(stored) = stored else {
+        let view = writes::VaultView { vault: new, members: &[], operator: Some(circumstances.operator) };
+        return Look::Settled(writes::vault(caller, &view, None, Some(new)).map_err(from_policy));
+    };
+    let facts = Facts::gather(tables, stored, circumstances.now);
+    match writes::vault(caller, &facts.view(circumstances), Some(stored), Some(new)) {
+        Ok(()) => Look::Settled(Ok(())),
+        Err(refusal) => refuse(refusal, &facts, caller),
+    }
+}
+
+/// A vault without owners is its creator's. Left out of an update, they are as they were: a manifest that never named
+/// any must not take the last one away.
+fn fill_owners(draft: &mut Draft, old: &Value, creating: bool, caller: &Caller) -> Result<(), Refusal> {
+    let listed =
+        draft.get(["spec", "owners"]).and_then(Value::as_array).is_some_and(|owners| !owners.is_empty());
+    if listed {
+        return Ok(());
+    }
+    let owners = match old.pointer("/spec/owners") {
+        Some(stored) if !creating => stored.clone(),
+        None if !creating => return Ok(()),
+        Some(_) | None => json!([subject_of(caller)]),
+    };
+    draft.set(["spec", "owners"], owners)
+}
+
+fn subject_of(caller: &Caller) -> Subject {
+    match caller.service_account() {
+        Some((namespace, name)) => Subject::ServiceAccount(ServiceAccountSubject {
+            namespace: Some(namespace.to_owned()),
+            name: name.to_owned(),
+        }),
+        None => Subject::User(NamedSubject { name: caller.username.clone() }),
+    }
+}
+
+/// One default vault per namespace; the operator takes the oldest where two were made at once.
+fn only_default(tables: &Tables, new: &Vault) -> Result<(), Refusal> {
+    let this = Key::of(new);
+    let other = tables
+        .vaults()
+        .filter(|vault| is_default(vault))
+        .map(|vault| Key::of(vault.as_ref()))
+        .find(|other| other.namespace == this.namespace && *other != this);
+    other.map_or(Ok(()), |other| {
+        Err(Refusal::BeUnique(format!(
+            "metadata.annotations: Vault '{other}' is this namespace's default already; take its mark away first"
+        )))
+    })
+}
+
+fn check_fields(vault: &Vault) -> Result<(), Refusal> {
+    let spec = &vault.spec;
+    for (index, owner) in spec.owners.iter().enumerate() {
+        check_subject(&format!("spec.owners[{index}]"), owner)?;
+    }
+    check_duration("spec.memberTTL", spec.member_ttl.as_deref())?;
+    let interval = spec.rotation.as_ref().and_then(|rotation| rotation.interval.as_deref());
+    check_duration("spec.rotation.interval", interval)?;
+    for (index, role) in spec.roles.iter().enumerate() {
+        let field = format!("spec.roles[{index}]");
+        if roles::BUILT_IN.contains(&role.name.as_str()) {
+            let problem = format!("'{}' is built in and cannot be changed: choose another name", role.name);
+            return Err(Refusal::field(field + ".name", problem));
+        }
+        if spec.roles[..index].iter().any(|other| other.name == role.name) {
+            return Err(Refusal::field(field + ".name", format!("'{}' is defined twice", role.name)));
+        }
+        check_rate_limit(&format!("{field}.rateLimit"), role.rate_limit.as_deref())?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! VaultMembers: who may invite, change and remove whom.
+
+use coffer_crds::VaultMember;
+use coffer_policy::writes;
+use serde_json::{Value, json};
+
+use super::{
+    Circumstances, Facts, caller, check_duration, check_rate_limit, check_subject, refuse, typed, vault_named,
+};
+use crate::{
+    draft::Draft,
+    refusal::Refusal,
+    review::{Admitted, Operation, Request},
+    stamp::{Paths, differs, stamp},
+    state::{Directory, Key, Look},
+};
+
+const STAMPS: Paths<'_> = &[&["lastWriter"], &["invitedBy"], &["acceptance", "by"]];
+
+/// Decides a CREATE or UPDATE and stamps it: `invitedBy` vouches for what the membership grants, `acceptance.by` for
+/// the acceptance, `lastWriter` for everything.
+///
+/// # Errors
+/// [`Refusal`].
+pub async fn admit(
+    mut request: Request,
+    directory: &Directory,
+    circumstances: &Circumstances<'_>,
+) -> Result<Admitted, Refusal> {
+    let mut draft = Draft::new(std::mem::take(&mut request.object));
+    let old = request.old_object.expose();
+    let mut new: VaultMember = read(draft.object())?;
+    new.metadata.namespace = Some(request.namespace.clone());
+    let stored: Option<VaultMember> = match request.operation {
+        Operation::Create => None,
+        Operation::Update | Operation::Delete | Operation::Connect => Some(read(old)?),
+    };
+    let changed = stored.is_none() || differs(draft.object(), old, STAMPS);
+    if changed {
+        check_fields(&new)?;
+        let caller = caller(&request.user_info);
+        let key = Key::new(&request.namespace, &new.spec.vault);
+        directory
+            .wait(|tables| {
+                let vault = match vault_named(tables, &key, "spec.vault") {
+                    Ok(vault) => vault,
+                    Err(refusal) => return Look::Unless(Err(refusal)),
+                };
+                let facts = Facts::gather(tables, vault, circumstances.now);
+                match writes::member(&caller, &facts.view(circumstances), stored.as_ref(), Some(&new)) {
+                    Ok(()) => Look::Settled(Ok(())),
+                    Err(refusal) => refuse(refusal, &facts, &caller),
+                }
+            })
+            .await?;
+    }
+    let granted = stored.as_ref().is_none_or(|stored| writes::grant_changed(stored, &new));
+    stamp(&mut draft, &["spec", "invitedBy"], old, &request.user_info, granted)?;
+    if new.spec.acceptance.is_some() {
+        let of = |object: &Value| json!({"spec": object.pointer("/spec/acceptance")});
+        let accepted = differs(&of(draft.object()), &of(old), &[&["by"]]);
+        stamp(&mut draft, &["spec", "acceptance", "by"], old, &request.user_info, accepted)?;
+    }
+    stamp(&mut draft, &["spec", "lastWriter"], old, &request.user_info, changed)?;
+    Ok(Admitted { patch: draft.into_patch(), warnings: Vec::new() })
+}
+
+/// Decides a DELETE.
+///
+/// # Errors
+/// [`Refusal::Authorize`].
+pub async fn delete(
+    request: &Request,
+    directory: &Directory,
+    circumstances: &Circumstances<'_>,
+) -> Result<Admitted, Refusal> {
+    let old = read(request.old_object.expose())?;
+    let key = Key::new(&request.namespace, &old.spec.vault);
+    let caller = caller(&request.user_info);
+    directory
+        .wait(|tables| {
+            // A membership of a vault that is gone means nothing; RBAC alone says who clears up.
+            let Some(vault) = tables.vault(&key) else { return Look::Settled(Ok(())) };
+            let facts = Facts::gather(tables, vault, circumstances.now);
+            match writes::member(&caller, &facts.view(circumstances), Some(&old), None) {
+                Ok(()) => Look::Settled(Ok(())),
+                Err(refusal) => refuse(refusal, &facts, &caller),
+            }
+        })
+        .await?;
+    Ok(Admitted::default())
+}
+
+fn read(object: &Value) -> Result<VaultMember, Refusal> {
+    typed(object, &json!({"vault": "v", "subject": {"user": {"name": "u"}}, "role": "member"}))
+}
+
+fn check_fields(member: &VaultMember) -> Result<(), Refusal> {
+    let spec = &member.spec;
+    check_subject("spec.subject", &spec.subject)?;
+    check_duration("spec.ttl", spec.ttl.as_deref())?;
+    check_duration("spec.inviteTTL", spec.invite_ttl.as_deref())?;
+    check_rate_limit("spec.rateLimit", spec.rate_limit.as_deref())
+}
+
+#[cfg(test)]
+mod tests;
