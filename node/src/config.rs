@@ -1,0 +1,51 @@
+//! The driver's command line.
+
+use std::path::PathBuf;
+
+use coffer_runtime::AdminArgs;
+
+use crate::DRIVER_NAME;
+
+/// Coffer's CSI driver.
+#[derive(Clone, Debug, clap::Parser)]
+#[command(name = "coffer-node", version)]
+pub struct Config {
+    /// Address of the broker; https only.
+    #[arg(long, env = "COFFER_BROKER", default_value = "https://coffer-broker.coffer-system.svc:8443")]
+    pub broker: http::Uri,
+    /// PEM certificates that the broker's certificate must chain to; read again when it changes.
+    #[arg(long, env = "COFFER_CA_FILE", default_value = "/etc/coffer/ca/ca.crt")]
+    pub ca_file: PathBuf,
+    /// This driver's own token, of audience `coffer`; read at each use, since the kubelet renews it.
+    #[arg(long, env = "COFFER_TOKEN_FILE", default_value = "/var/run/secrets/coffer/token")]
+    pub token_file: PathBuf,
+    /// The kubelet's root folder, under the same path as on the node.
+    #[arg(long, env = "COFFER_KUBELET_DIR", default_value = "/var/lib/kubelet")]
+    pub kubelet_dir: PathBuf,
+    /// Name of the Node that this process runs on.
+    #[arg(long, env = "NODE_NAME")]
+    pub node_name: String,
+    /// Name of the pod that this process runs in, as it shows in events.
+    #[arg(long, env = "POD_NAME", default_value = "coffer-node")]
+    pub pod_name: String,
+    /// The admin port.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+impl Config {
+    /// Where the kubelet calls the driver.
+    pub fn csi_socket(&self) -> PathBuf {
+        self.kubelet_dir.join("plugins").join(DRIVER_NAME).join("csi.sock")
+    }
+
+    /// Where the kubelet finds that there is a driver.
+    pub fn registration_socket(&self) -> PathBuf {
+        self.kubelet_dir.join("plugins_registry").join(format!("{DRIVER_NAME}-reg.sock"))
+    }
+
+    /// The folder that every volume of a pod lies in.
+    pub fn pods_dir(&self) -> PathBuf {
+        self.kubelet_dir.join("pods")
+    }
+}
