@@ -106,10 +106,21 @@ func TestInvitationsAndAcceptancesNameTheirAuthor(t *testing.T) {
 	on := func(by user.Info, operation admission.Operation, object, old object) request {
 		return request{by: by, operation: operation, resource: "vaultmembers", object: object, old: old}
 	}
+	granted := func(by user.Info, field string, value any) object {
+		o := invited(by, nil)
+		o["spec"].(map[string]any)[field] = value
+		return o
+	}
 	const policy = "coffer-member-authors"
 	expect(t, []expectation{
 		{"an invitation in one's own name", policy, on(alice, admission.Create, invited(alice, nil), nil), false},
 		{"an invitation in another's name", policy, on(mallory, admission.Create, invited(alice, nil), nil), true},
+		{"a role raised in one's own name", policy, on(mallory, admission.Update, granted(mallory, "role", "admin"), invited(alice, nil)), false},
+		{"a role raised in the inviter's name", policy, on(mallory, admission.Update, granted(alice, "role", "admin"), invited(alice, nil)), true},
+		{"a member resumed in the inviter's name", policy, on(mallory, admission.Update, granted(alice, "suspended", false), granted(alice, "suspended", true)), true},
+		{"a null for an absent field", policy, on(mallory, admission.Update, granted(alice, "ttl", nil), invited(alice, nil)), false},
+		{"declined by the subject", policy, on(mallory, admission.Update, granted(alice, "declined", true), invited(alice, nil)), false},
+		{"declined, and the inviter renamed", policy, on(mallory, admission.Update, granted(mallory, "declined", true), invited(alice, nil)), true},
 		{"an invitation changes its author", policy, on(mallory, admission.Update, invited(mallory, nil), invited(alice, nil)), true},
 		{"acceptance by the caller", policy, on(mallory, admission.Update, invited(alice, accepted(mallory)), invited(alice, nil)), false},
 		{"acceptance for another", policy, on(mallory, admission.Update, invited(alice, accepted(alice)), invited(alice, nil)), true},

@@ -1,0 +1,110 @@
+//! `kubectl coffer members`.
+
+use std::io::Write;
+
+use clap::{Args, Subcommand};
+use coffer_crds::{Custody, Subject, VaultMember, VaultMemberStatus};
+use jiff::Timestamp;
+use kube::ResourceExt;
+
+use crate::{
+    Failure,
+    cluster::Cluster,
+    command::Everywhere,
+    output::{self, Column, Format},
+};
+
+/// What to do with members.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// List the members of the vaults of a namespace
+    List(Arguments),
+}
+
+/// Which members.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Arguments {
+    /// Only those of this vault
+    #[arg(long)]
+    pub vault: Option<String>,
+    /// How far.
+    #[command(flatten)]
+    pub everywhere: Everywhere,
+}
+
+struct Row {
+    namespace: String,
+    name: String,
+    vault: String,
+    subject: String,
+    role: String,
+    age: String,
+    invited_by: String,
+    status: VaultMemberStatus,
+}
+
+const NAMESPACE: Column<Row> = Column::new("NAMESPACE", |r| r.namespace.clone());
+const COLUMNS: [Column<Row>; 9] = [
+    Column::new("NAME", |r| r.name.clone()),
+    Column::new("VAULT", |r| r.vault.clone()),
+    Column::new("SUBJECT", |r| r.subject.clone()),
+    Column::new("ROLE", |r| r.role.clone()),
+    Column::new("PHASE", |r| {
+        r.status.phase.map_or_else(|| "Unknown".to_owned(), |phase| format!("{phase:?}"))
+    }),
+    Column::new("AGE", |r| r.age.clone()),
+    Column::wide("CUSTODY", |r| r.status.custody.map(custody).unwrap_or_default().to_owned()),
+    Column::wide("INVITED BY", |r| r.invited_by.clone()),
+    Column::wide("REASON", |r| output::reason(&r.status.conditions)),
+];
+
+/// Prints the members of a namespace's vaults, or of all.
+pub(crate) async fn print(
+    cluster: &Cluster,
+    arguments: &Arguments,
+    format: Format,
+    answer: &mut dyn Write,
+    notes: &mut dyn Write,
+) -> Result<(), Failure> {
+    let everywhere = arguments.everywhere.all_namespaces;
+    let mut members = cluster.list::<VaultMember>(everywhere).await?;
+    if let Some(wanted) = &arguments.vault {
+        members.retain(|m| m.parsed.as_ref().is_ok_and(|read| read.spec.vault == *wanted));
+    }
+    let now = Timestamp::now();
+    let row = |member: VaultMember| Row {
+        namespace: member.namespace().unwrap_or_default(),
+        name: member.name_any(),
+        subject: subject(&member.spec.subject, member.namespace().as_deref().unwrap_or_default()),
+        age: output::age(member.metadata.creation_timestamp.as_ref(), now),
+        invited_by: member.spec.invited_by.map(|author| author.username).unwrap_or_default(),
+        vault: member.spec.vault,
+        role: member.spec.role,
+        status: member.status.unwrap_or_default(),
+    };
+    let columns: Vec<_> = everywhere.then_some(NAMESPACE).into_iter().chain(COLUMNS).collect();
+    let empty = match everywhere {
+        true => "No members found.".to_owned(),
+        false => format!("No members found in namespace {}.", cluster.namespace),
+    };
+    output::list(format, members, &columns, &empty, row, (answer, notes))
+}
+
+/// A subject as it is typed: `user:alice`, `group:devs`, `sa:ci/builder`, `external`.
+fn subject(subject: &Subject, own_namespace: &str) -> String {
+    match subject {
+        Subject::ServiceAccount(account) => {
+            format!("sa:{}/{}", account.namespace.as_deref().unwrap_or(own_namespace), account.name)
+        }
+        Subject::User(user) => format!("user:{}", user.name),
+        Subject::Group(group) => format!("group:{}", group.name),
+        Subject::External(_) => "external".to_owned(),
+    }
+}
+
+fn custody(custody: Custody) -> &'static str {
+    match custody {
+        Custody::Own => "Self",
+        Custody::Brokered => "Brokered",
+    }
+}
