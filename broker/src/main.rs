@@ -1,2 +1,20 @@
-//! Placeholder.
-fn main() {}
+//! `coffer-broker`: see the library.
+
+use clap::Parser as _;
+use coffer_broker::{
+    args::{Cli, Command},
+    serve,
+};
+use std::process::ExitCode;
+
+fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    match cli.command {
+        Some(Command::Audit(args)) => serve::print_audit(&args),
+        None => {
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(serve::serve(cli.serve))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

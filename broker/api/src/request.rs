@@ -49,7 +49,7 @@ pub enum InvalidRequest {
     #[error("connections: at most {MAX_CONNECTIONS} in one request")]
     TooManyConnections,
     /// An entry of `connections` cannot be a reference.
-    #[error("connections[{0}]: must be `namespace/name`, an alias or a name of [A-Za-z0-9._-]")]
+    #[error("connections[{0}]: must be `namespace/name`, an alias or a name, each of 1 to 64 [A-Za-z0-9_-]")]
     MalformedReference(usize),
     /// An entry of `connections` repeats an earlier one.
     #[error("connections[{0}]: is listed twice")]
@@ -145,7 +145,7 @@ pub enum ConnectionReference {
 
 /// Not a reference; the position makes it an [`InvalidRequest`].
 #[derive(thiserror::Error, Clone, Copy, Debug, PartialEq, Eq)]
-#[error("must be `namespace/name`, an alias or a name of [A-Za-z0-9._-]")]
+#[error("must be `namespace/name`, an alias or a name, each of 1 to 64 [A-Za-z0-9_-]")]
 pub struct NotAReference;
 
 impl FromStr for ConnectionReference {
@@ -153,8 +153,8 @@ impl FromStr for ConnectionReference {
 
     fn from_str(text: &str) -> Result<Self, NotAReference> {
         let word = |part: &str| {
-            (1..=253).contains(&part.len())
-                && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+            (1..=64).contains(&part.len())
+                && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
         };
         match text.split_once('/') {
             Some((namespace, name)) if word(namespace) && word(name) => {

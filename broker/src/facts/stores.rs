@@ -1,0 +1,195 @@
+//! The watched kinds, and how a request's facts are found in them.
+
+use super::{AskedFacts, Facts, Hidden, Key, SubjectIndex, TargetFacts, VaultFacts, is_for, is_of, views};
+use coffer_broker_api::ConnectionReference;
+use coffer_crds::{Connection, Envelope, Keyring, Vault, VaultMember};
+use coffer_policy::{
+    Caller, access,
+    resolve::{ResolveError, candidates, connection_ref},
+};
+use coffer_runtime::{Readiness, Shutdown, Store, StoreOptions, store, store::observed_store};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Resource, runtime::reflector::ObjectRef};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    hash::Hash,
+    sync::Arc,
+};
+
+/// The watched kinds. Cheap to clone.
+#[derive(Clone)]
+pub struct Stores {
+    /// Vaults, of all namespaces as all of these.
+    pub vaults: Store<Vault>,
+    /// Keyrings.
+    pub keyrings: Store<Keyring>,
+    /// VaultMembers.
+    pub members: Store<VaultMember>,
+    /// Connections.
+    pub connections: Store<Connection>,
+    /// Envelopes.
+    pub envelopes: Store<Envelope>,
+    /// Namespaces, for their labels.
+    pub namespaces: Store<Namespace>,
+    /// Whose VaultMembers are whose.
+    pub subjects: Arc<SubjectIndex>,
+}
+
+impl Stores {
+    /// Starts the watches; each adds a readiness check.
+    pub fn watch(client: &kube::Client, readiness: &Readiness, shutdown: &Shutdown) -> Self {
+        let options = StoreOptions::default;
+        let subjects = Arc::new(SubjectIndex::default());
+        let index = subjects.clone();
+        Self {
+            vaults: store(Api::all(client.clone()), options(), readiness, shutdown),
+            keyrings: store(Api::all(client.clone()), options(), readiness, shutdown),
+            members: observed_store(Api::all(client.clone()), options(), readiness, shutdown, move |event| {
+                index.observe(event);
+            }),
+            connections: store(Api::all(client.clone()), options(), readiness, shutdown),
+            envelopes: store(Api::all(client.clone()), options(), readiness, shutdown),
+            namespaces: store(Api::all(client.clone()), options(), readiness, shutdown),
+            subjects,
+        }
+    }
+
+    /// The facts of a request at `now`: for `caller`, from a pod in `namespace`.
+    ///
+    /// # Errors
+    /// A word that means several Connections, or cannot mean any.
+    pub fn gather(
+        &self,
+        caller: &Caller,
+        namespace: &str,
+        references: &[String],
+        now: Timestamp,
+    ) -> Result<Facts, Unresolved> {
+        let memberships = self.subjects.of(caller);
+        let mut facts = Facts::at(now);
+        for (index, reference) in references.iter().enumerate() {
+            let key = match reference.parse() {
+                Ok(ConnectionReference::Named { namespace, name }) => Some(Key { namespace, name }),
+                Ok(ConnectionReference::Bare(word)) => self
+                    .resolve(&word, caller, &memberships, namespace, now)
+                    .map_err(|error| Unresolved { index, error })?,
+                Err(_) => None,
+            };
+            let target = key
+                .and_then(|key| find(&self.connections, &key))
+                .ok_or(Hidden::Absent)
+                .and_then(|connection| self.target(connection, &memberships, namespace, &mut facts));
+            facts.asked.push(AskedFacts { reference: reference.clone(), target });
+        }
+        Ok(facts)
+    }
+
+    fn target(
+        &self,
+        connection: Arc<Connection>,
+        memberships: &BTreeSet<Key>,
+        pod_namespace: &str,
+        facts: &mut Facts,
+    ) -> Result<TargetFacts, Hidden> {
+        let vault = vault_of(&connection).ok_or(Hidden::NoVault)?;
+        let vault = self.vault(&vault, memberships, facts).ok_or(Hidden::NoVault)?;
+        let known = &facts.vaults[vault];
+        let home = connection.metadata.namespace.as_deref().unwrap_or_default();
+        if !self.admits(&known.vault, home) || !self.admits(&known.vault, pod_namespace) {
+            return Err(Hidden::NamespaceNotAdmitted);
+        }
+        let envelope = find(&self.envelopes, &Key::of(connection.as_ref()))
+            .filter(|envelope| is_for(envelope, &connection, known.keyring.as_deref()));
+        Ok(TargetFacts { vault, connection, envelope })
+    }
+
+    /// The vault's place in `facts`: one entry however many Connections are in it, so that it is charged once.
+    fn vault(&self, key: &Key, memberships: &BTreeSet<Key>, facts: &mut Facts) -> Option<usize> {
+        if let Some(known) = facts.vaults.iter().position(|known| Key::of(known.vault.as_ref()) == *key) {
+            return Some(known);
+        }
+        let vault = find(&self.vaults, key)?;
+        let keyring = find(&self.keyrings, key).filter(|keyring| is_of(keyring, &vault));
+        let members = self.members_of(key, memberships);
+        let views = views(&vault, keyring.as_deref(), &members, facts.now);
+        facts.vaults.push(VaultFacts { vault, keyring, members, views });
+        Some(facts.vaults.len() - 1)
+    }
+
+    fn members_of(&self, vault: &Key, memberships: &BTreeSet<Key>) -> Vec<Arc<VaultMember>> {
+        memberships
+            .iter()
+            .filter(|member| member.namespace == vault.namespace)
+            .filter_map(|member| find(&self.members, member))
+            .filter(|member| member.spec.vault == vault.name)
+            .collect()
+    }
+
+    fn admits(&self, vault: &Vault, namespace: &str) -> bool {
+        let labels =
+            self.namespaces.get(&ObjectRef::new(namespace)).and_then(|ns| ns.metadata.labels.clone());
+        access::admits(vault, namespace, &labels.unwrap_or_default())
+    }
+
+    /// A bare word, among the Connections of the vaults that the caller is a member of and that admit its pod.
+    fn resolve(
+        &self,
+        word: &str,
+        caller: &Caller,
+        memberships: &BTreeSet<Key>,
+        pod_namespace: &str,
+        now: Timestamp,
+    ) -> Result<Option<Key>, ResolveError> {
+        let mut by_vault: BTreeMap<Key, Vec<Arc<Connection>>> = memberships
+            .iter()
+            .filter_map(|member| find(&self.members, member))
+            .map(|member| (Key { name: member.spec.vault.clone(), ..Key::of(member.as_ref()) }, Vec::new()))
+            .collect();
+        for connection in self.connections.state() {
+            if let Some(list) = vault_of(&connection).and_then(|vault| by_vault.get_mut(&vault)) {
+                list.push(connection);
+            }
+        }
+        let mut view = Vec::new();
+        for (key, connections) in by_vault {
+            let Some(vault) = find(&self.vaults, &key) else { continue };
+            if !self.admits(&vault, pod_namespace) {
+                continue;
+            }
+            let keyring = find(&self.keyrings, &key).filter(|keyring| is_of(keyring, &vault));
+            let members = self.members_of(&key, memberships);
+            let views = views(&vault, keyring.as_deref(), &members, now);
+            let connections = connections.iter().map(Arc::as_ref);
+            view.extend(candidates(caller, &vault, &views, connections));
+        }
+        match connection_ref(word, &view) {
+            Ok(found) => Ok(Some(Key { namespace: found.namespace, name: found.name })),
+            Err(ResolveError::NotFound { .. }) => Ok(None),
+            Err(error @ (ResolveError::Ambiguous { .. } | ResolveError::Malformed { .. })) => Err(error),
+        }
+    }
+}
+
+/// An entry of a request that means nothing for sure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// Which entry.
+    pub index: usize,
+    /// Why; its text is for the caller.
+    pub error: ResolveError,
+}
+
+/// The vault that a Connection names; its namespace defaults to the Connection's.
+fn vault_of(connection: &Connection) -> Option<Key> {
+    let vault = connection.spec.vault.as_ref()?;
+    let namespace = vault.namespace.as_ref().or(connection.metadata.namespace.as_ref())?;
+    Some(Key { namespace: namespace.clone(), name: vault.name.clone()? })
+}
+
+fn find<K>(store: &Store<K>, key: &Key) -> Option<Arc<K>>
+where
+    K: Resource<DynamicType: Default + Eq + Hash + Clone> + Clone + 'static,
+{
+    store.get(&ObjectRef::new(&key.name).within(&key.namespace))
+}

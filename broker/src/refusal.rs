@@ -1,0 +1,108 @@
+//! Why nothing was released, and what the caller is told of it.
+
+use crate::facts::Hidden;
+use coffer_broker_api::MAX_RELEASED_BYTES;
+use coffer_policy::{Denial, resolve::ResolveError};
+use std::fmt;
+
+/// Why nothing was released. [`fmt::Display`] is for the caller, [`Refusal::reason`] for audit and metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The decision.
+    Denied {
+        /// What it was.
+        denial: Denial,
+        /// What is really behind a not-found, when the broker knows more than `policy`.
+        hidden: Option<Hidden>,
+    },
+    /// A word means several Connections, or cannot mean any.
+    Unresolved(ResolveError),
+    /// The member keeps its own key: the broker holds nothing that opens for it.
+    SelfCustody {
+        /// The Connection's alias.
+        alias: String,
+        /// The member.
+        member: String,
+    },
+    /// More plaintext than one answer carries.
+    TooLarge,
+    /// The broker's own key is not there.
+    KeyUnavailable,
+    /// The audit log cannot be written.
+    AuditUnavailable,
+    /// What is wrapped for the member does not open.
+    DoesNotOpen {
+        /// The Connection's alias.
+        alias: String,
+    },
+}
+
+impl Refusal {
+    /// The HTTP status.
+    pub fn code(&self) -> u16 {
+        match self {
+            Self::Denied { denial, .. } => denial.code(),
+            Self::Unresolved(_) => 400,
+            Self::SelfCustody { .. } => 403,
+            Self::TooLarge => 413,
+            Self::KeyUnavailable | Self::AuditUnavailable | Self::DoesNotOpen { .. } => 503,
+        }
+    }
+
+    /// One of a fixed few words. Tells more than the caller may know.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Denied { denial, hidden } => {
+                hidden.and_then(Hidden::reason).unwrap_or_else(|| denial.reason())
+            }
+            Self::Unresolved(ResolveError::Ambiguous { .. }) => "Ambiguous",
+            Self::Unresolved(ResolveError::Malformed { .. } | ResolveError::NotFound { .. }) => "Malformed",
+            Self::SelfCustody { .. } => "SelfCustody",
+            Self::TooLarge => "TooLarge",
+            Self::KeyUnavailable => "KeyUnavailable",
+            Self::AuditUnavailable => "AuditUnavailable",
+            Self::DoesNotOpen { .. } => "DoesNotOpen",
+        }
+    }
+
+    /// Seconds for `Retry-After`, at least 1; `None` where waiting does not help.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        match self {
+            Self::Denied { denial, .. } => denial.retry_after_seconds(),
+            Self::KeyUnavailable | Self::AuditUnavailable | Self::DoesNotOpen { .. } => Some(1),
+            Self::Unresolved(_) | Self::SelfCustody { .. } | Self::TooLarge => None,
+        }
+    }
+}
+
+impl From<Denial> for Refusal {
+    fn from(denial: Denial) -> Self {
+        Self::Denied { denial, hidden: None }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied { denial, .. } => denial.fmt(f),
+            Self::Unresolved(error) => error.fmt(f),
+            Self::SelfCustody { alias, member } => write!(
+                f,
+                "Credential '{alias}' is wrapped to the own key of member '{member}': workloads cannot use it"
+            ),
+            Self::TooLarge => {
+                write!(
+                    f,
+                    "The credentials are larger than {MAX_RELEASED_BYTES} bytes together: ask for fewer"
+                )
+            }
+            Self::KeyUnavailable => f.write_str("The broker's key is not available: try again"),
+            Self::AuditUnavailable => {
+                f.write_str("The audit log is not available, so nothing is released: try again")
+            }
+            Self::DoesNotOpen { alias } => {
+                write!(f, "Credential '{alias}' does not open at the moment: try again")
+            }
+        }
+    }
+}

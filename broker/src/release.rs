@@ -1,0 +1,177 @@
+//! One release: facts, decision, durable record, and only then the opening.
+
+mod open;
+mod plan;
+mod trail;
+
+use crate::{
+    audit::{Actor, AuditLog, DenialBudget},
+    branch::Keys,
+    facts::{Facts, Key, Reread, Stores},
+    last_used::{LastUsed, Used},
+    limits::RateLimiter,
+    metrics::BrokerMetrics,
+    refusal::Refusal,
+};
+use coffer_broker_api::Released;
+use coffer_crds::Verb;
+use coffer_policy::Caller;
+use jiff::Timestamp;
+use plan::Plan;
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+
+/// Everything that a release needs. Shared by the doors.
+pub struct Releaser {
+    /// The watched facts.
+    pub stores: Stores,
+    /// The look past the watches.
+    pub reread: Box<dyn Reread>,
+    /// The brokered branch.
+    pub keys: Keys,
+    /// The log that every release is in first.
+    pub audit: AuditLog,
+    /// The members' windows.
+    pub limits: Box<dyn RateLimiter>,
+    /// How fast one identity's denials may fill the log.
+    pub denials: DenialBudget<String>,
+    /// `lastUsedAt`.
+    pub last_used: LastUsed,
+    /// What is counted.
+    pub metrics: BrokerMetrics,
+    /// The present time.
+    pub clock: fn() -> Timestamp,
+}
+
+/// Who asks, as a door authenticated it.
+#[derive(Clone, Debug)]
+pub struct Asker {
+    /// The identity that memberships are looked up for.
+    pub caller: Caller,
+    /// The same for the audit log, with pod and node.
+    pub actor: Actor,
+    /// Where the credentials go to: bare words are looked up from there, and the vault must admit it.
+    pub namespace: String,
+    /// [`Verb::Use`] for workloads.
+    pub verb: Verb,
+    /// The door's name.
+    pub door: &'static str,
+    /// Where the request came from.
+    pub source_ip: Option<IpAddr>,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking<'a> {
+    /// The request's id, for the audit log.
+    pub request_id: &'a str,
+    /// `namespace/name`, aliases or names, in the caller's order.
+    pub references: &'a [String],
+}
+
+impl Releaser {
+    /// Decides a request, puts it on record and opens what was wrapped for the member that serves it. All or
+    /// nothing; the first denial in the request's order answers.
+    ///
+    /// # Errors
+    /// Why nothing is released. The denial is on record too.
+    pub async fn release(&self, asker: &Asker, asking: Asking<'_>) -> Result<Released, Refusal> {
+        let now = (self.clock)();
+        let trail = trail::Trail { asker, request_id: asking.request_id, now };
+        let gathered = self.stores.gather(&asker.caller, &asker.namespace, asking.references, now);
+        let mut facts = match gathered {
+            Ok(facts) => facts,
+            Err(unresolved) => {
+                let word = asking.references.get(unresolved.index).map(String::as_str);
+                let entry = trail.unresolved(word, &unresolved.error);
+                return Err(self.refuse(entry, Refusal::Unresolved(unresolved.error)).await);
+            }
+        };
+        let mut reread = BTreeSet::new();
+        let plan = match self.settle(asker, &mut facts, &mut reread).await {
+            Ok(plan) => plan,
+            Err((index, refusal)) => {
+                let entry = trail.denied(&facts, index, asking.references, &refusal);
+                return Err(self.refuse(entry, refusal).await);
+            }
+        };
+        // From here on it is decided. First the record, then the release.
+        let entries =
+            plan.grants.iter().enumerate().map(|(index, grant)| trail.allowed(&facts, index, grant));
+        self.audit.record(entries.collect()).await.map_err(|_| Refusal::AuditUnavailable)?;
+        match self.open(asker, &mut facts, &plan, &mut reread).await {
+            Ok(released) => {
+                self.note_use(&facts, &plan, now);
+                Ok(released)
+            }
+            Err((index, refusal)) => {
+                let entry = trail.failed(&facts, index, &plan.grants[index], &refusal);
+                // The release is refused whether or not this second record can be written.
+                let _ = self.audit.record(vec![entry]).await;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Decides; where Envelope and member do not fit together, looks once past the watches and decides again. Then
+    /// what only the broker knows: keys and sizes. The members' windows are charged when nothing else refuses but
+    /// the size (T15).
+    async fn settle(
+        &self,
+        asker: &Asker,
+        facts: &mut Facts,
+        reread: &mut BTreeSet<usize>,
+    ) -> Result<Plan, (usize, Refusal)> {
+        let plan = loop {
+            match plan::plan(asker, facts) {
+                plan::Outcome::Planned(plan) => break plan,
+                plan::Outcome::Refused { index, refusal } => return Err((index, refusal)),
+                plan::Outcome::Lagging { index, refusal } => {
+                    if !reread.insert(index) || !self.look_again(facts, index).await {
+                        return Err((index, refusal));
+                    }
+                }
+            }
+        };
+        if self.keys.current().is_none() {
+            return Err((0, Refusal::KeyUnavailable));
+        }
+        for charge in &plan.charges {
+            if let Err(wait) = self.limits.charge(&charge.member, charge.limit).await {
+                return Err((charge.index, charge.refused(wait).into()));
+            }
+        }
+        match &plan.oversized {
+            Some((index, refusal)) => Err((*index, refusal.clone())),
+            None => Ok(plan),
+        }
+    }
+
+    /// Reads Envelope, Keyring and memberships of one entry again; whether there is anything new to look at.
+    async fn look_again(&self, facts: &mut Facts, index: usize) -> bool {
+        let Some(wanted) = facts.wanted(index) else { return false };
+        let fresh = self.reread.read(&wanted).await;
+        self.metrics.reread(fresh.is_ok());
+        match fresh {
+            Ok(fresh) => {
+                facts.refresh(index, fresh);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    fn note_use(&self, facts: &Facts, plan: &Plan, now: Timestamp) {
+        for (index, grant) in plan.grants.iter().enumerate() {
+            if let Some((member, used_at)) = facts.member(index, &grant.member) {
+                self.last_used.note(Used::Member(member), used_at, now);
+            }
+            if let Some(connection) = facts.connection(index) {
+                let used_at = connection.status.as_ref().and_then(|s| s.last_used_at.as_ref()).map(|at| at.0);
+                self.last_used.note(Used::Connection(Key::of(connection.as_ref())), used_at, now);
+            }
+        }
+    }
+}
+
+/// The releaser as the doors hold it.
+pub type SharedReleaser = Arc<Releaser>;

@@ -1,0 +1,139 @@
+//! The opening: only what was wrapped for the member that serves.
+
+use super::{
+    Asker, Releaser,
+    plan::{self, Granted, Plan},
+};
+use crate::{facts::Facts, refusal::Refusal};
+use coffer_broker_api::{ItemValue, Released, ReleasedConnection};
+use coffer_crds::{ConnectionType, EnvelopeConnection};
+use coffer_envelope::{Branches, EnvelopeError, OpenedItems, Place, open_as_brokered};
+use coffer_keys::{VaultId, signature::VaultPublicKey};
+use coffer_policy::release::alias;
+use kube::ResourceExt as _;
+use std::collections::BTreeSet;
+
+impl Releaser {
+    /// Opens every Connection of a plan that is on record.
+    pub(super) async fn open(
+        &self,
+        asker: &Asker,
+        facts: &mut Facts,
+        plan: &Plan,
+        reread: &mut BTreeSet<usize>,
+    ) -> Result<Released, (usize, Refusal)> {
+        let branches = self.keys.current().ok_or((0, Refusal::KeyUnavailable))?;
+        let mut connections = Vec::with_capacity(plan.grants.len());
+        for (index, grant) in plan.grants.iter().enumerate() {
+            let opened = match open_one(&branches, facts, index, grant) {
+                Ok(opened) => opened,
+                Err(error) => self.open_again(asker, facts, index, grant, reread, &branches, error).await?,
+            };
+            connections.push(opened);
+            // Opening is all computation: let others have a turn between two.
+            tokio::task::yield_now().await;
+        }
+        Ok(Released { connections })
+    }
+
+    /// The one second look. What is new is decided anew, for the same member: its record is the one that stands.
+    #[allow(clippy::too_many_arguments, reason = "one call, and a struct for it would say less")]
+    async fn open_again(
+        &self,
+        asker: &Asker,
+        facts: &mut Facts,
+        index: usize,
+        grant: &Granted,
+        reread: &mut BTreeSet<usize>,
+        branches: &Branches,
+        first: OpenFailed,
+    ) -> Result<ReleasedConnection, (usize, Refusal)> {
+        let alias = facts.connection(index).map(|c| alias(c).to_owned()).unwrap_or_default();
+        let refusal = Refusal::DoesNotOpen { alias };
+        if !reread.insert(index) || !self.look_again(facts, index).await {
+            report(facts, index, &first);
+            return Err((index, refusal));
+        }
+        match plan::plan(asker, facts) {
+            plan::Outcome::Planned(plan) if plan.grants[index].member.uid == grant.member.uid => {}
+            plan::Outcome::Planned(_) => return Err((index, refusal)),
+            plan::Outcome::Refused { refusal, .. } | plan::Outcome::Lagging { refusal, .. } => {
+                return Err((index, refusal));
+            }
+        }
+        open_one(branches, facts, index, grant).map_err(|error| {
+            report(facts, index, &error);
+            (index, refusal)
+        })
+    }
+}
+
+/// Why one Connection did not open; for the log.
+#[derive(thiserror::Error, Debug)]
+pub(super) enum OpenFailed {
+    #[error("Envelope, Keyring or member is missing")]
+    Missing,
+    #[error("the Vault's status names no signing key")]
+    NoSigningKey,
+    #[error("{0}")]
+    Malformed(#[from] coffer_keys::FormatError),
+    #[error("{0}")]
+    Envelope(#[from] EnvelopeError),
+}
+
+fn report(facts: &Facts, index: usize, error: &OpenFailed) {
+    let connection =
+        facts.connection(index).map(|c| format!("{}/{}", c.namespace().unwrap_or_default(), c.name_any()));
+    tracing::error!(connection, %error, "what is wrapped for a member does not open");
+}
+
+fn open_one(
+    branches: &Branches,
+    facts: &Facts,
+    index: usize,
+    grant: &Granted,
+) -> Result<ReleasedConnection, OpenFailed> {
+    let connection = facts.connection(index).ok_or(OpenFailed::Missing)?;
+    let opening = facts.opening(index, &grant.member).ok_or(OpenFailed::Missing)?;
+    let claimed = opening.vault.status.as_ref().and_then(|s| s.custodian_key.as_deref());
+    let custodian_key = VaultPublicKey::parse(claimed.ok_or(OpenFailed::NoSigningKey)?)?;
+    // From the live objects, not from the Envelope: one that was moved here from elsewhere does not open.
+    let here = EnvelopeConnection {
+        namespace: connection.namespace().unwrap_or_default(),
+        name: connection.name_any(),
+        uid: connection.uid().unwrap_or_default(),
+    };
+    let vault_id = VaultId::parse(&opening.keyring.spec.vault_id)?;
+    let place = Place { vault_id, custodian_key: &custodian_key, connection: &here };
+    let wrapped_keys = opening.member.status.as_ref().map(|s| s.wrapped_keys.as_slice()).unwrap_or_default();
+    let spec = &opening.envelope.spec;
+    let items = open_as_brokered(branches, opening.registered, wrapped_keys, &place, spec, None)?;
+    Ok(ReleasedConnection {
+        alias: alias(connection).to_owned(),
+        namespace: here.namespace,
+        name: here.name,
+        type_: type_name(connection.spec.type_).to_owned(),
+        version: spec.version,
+        items: values(&items),
+    })
+}
+
+fn values(items: &OpenedItems) -> std::collections::BTreeMap<String, ItemValue> {
+    items.iter().map(|(name, value)| (name.clone(), ItemValue::new(value.expose().to_vec()))).collect()
+}
+
+/// As the manifest writes it.
+fn type_name(type_: ConnectionType) -> &'static str {
+    match type_ {
+        ConnectionType::Opaque => "opaque",
+        ConnectionType::ApiKey => "api-key",
+        ConnectionType::AccessToken => "access-token",
+        ConnectionType::Password => "password",
+        ConnectionType::BasicAuth => "basic-auth",
+        ConnectionType::GitToken => "git-token",
+        ConnectionType::Ssh => "ssh",
+        ConnectionType::Tls => "tls",
+        ConnectionType::Oauth2 => "oauth2",
+        ConnectionType::Docker => "docker",
+    }
+}

@@ -1,0 +1,100 @@
+//! Puts the rooms together.
+
+use crate::{
+    args::{AuditArgs, ServeArgs},
+    audit::{self, AuditLog, DenialBudget, FileSink},
+    branch::{KeyFiles, Keys},
+    doors::workload::{WorkloadDoor, routes},
+    facts::{ApiServerReread, Stores},
+    identity::{ApiServerReviews, CachedReviews},
+    last_used::{ApiServerStatus, LastUsed},
+    limits::LocalWindows,
+    metrics::{AuditHealth, BrokerMetrics},
+    release::Releaser,
+};
+use anyhow::Context as _;
+use coffer_runtime::{Admin, Metrics, Readiness, ServeTls, Shutdown, client, serve_tls, start};
+use jiff::Timestamp;
+use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
+
+/// Records of denials that one identity, or one address without an identity, may cause at once, and how often one
+/// more.
+const DENIALS: (u32, Duration) = (100, Duration::from_secs(1));
+/// Identities, or addresses, with a budget of their own.
+const MAX_DENIED: usize = 10_000;
+/// How long the audit log's last commit may take at the end.
+const LAST_COMMIT: Duration = Duration::from_secs(5);
+
+/// Serves until SIGTERM.
+///
+/// # Errors
+/// What cannot be mended by waiting: no API server address, no port.
+pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    let shutdown = start("coffer-broker").context("handle signals")?;
+    let (metrics, readiness) = (Metrics::new(), Readiness::new());
+    let admin = Admin::new(readiness.clone(), metrics.clone());
+    admin.start(args.admin.admin_listen, &shutdown).await.context("open the admin port")?;
+    let broker_metrics = BrokerMetrics::new(&metrics);
+    let health = AuditHealth { metrics: broker_metrics.clone(), check: readiness.check("audit") };
+    let sink = FileSink::new(args.audit_dir.clone(), args.file_limits());
+    let (audit, writer) =
+        AuditLog::start(sink, health, &args.replica, Timestamp::now).context("start the audit log")?;
+    let door = door(&args, audit, broker_metrics, &readiness, &shutdown).await?;
+    let service = warp::service(routes(Arc::new(door)));
+    serve_tls(ServeTls::from(args.tls), service, &readiness, &shutdown)
+        .await
+        .context("open the HTTPS port")?;
+    // The service is gone, and with it the last way into the log: what still waits there becomes durable now.
+    let ended = tokio::task::spawn_blocking(move || writer.join());
+    if tokio::time::timeout(LAST_COMMIT, ended).await.is_err() {
+        tracing::warn!("the audit log was still busy at the end");
+    }
+    Ok(())
+}
+
+async fn door(
+    args: &ServeArgs,
+    audit: AuditLog,
+    metrics: BrokerMetrics,
+    readiness: &Readiness,
+    shutdown: &Shutdown,
+) -> anyhow::Result<WorkloadDoor> {
+    let client = client().await.context("make a Kubernetes client")?;
+    let files = KeyFiles { root_dir: args.root_dir.clone(), branch_dir: args.branch_dir.clone() };
+    let releaser = Releaser {
+        stores: Stores::watch(&client, readiness, shutdown),
+        reread: Box::new(ApiServerReread::new(client.clone())),
+        keys: Keys::follow(files, readiness.check("keys"), shutdown),
+        audit,
+        limits: Box::new(LocalWindows::default()),
+        denials: DenialBudget::new(DENIALS.0, DENIALS.1, MAX_DENIED),
+        last_used: LastUsed::start(ApiServerStatus(client.clone())),
+        metrics,
+        clock: Timestamp::now,
+    };
+    Ok(WorkloadDoor {
+        reviews: Box::new(CachedReviews::new(ApiServerReviews::new(client))),
+        driver_user: args.driver_user.clone(),
+        anonymous: DenialBudget::new(DENIALS.0, DENIALS.1, MAX_DENIED),
+        releaser: Arc::new(releaser),
+    })
+}
+
+/// Prints the audit log, and checks it when asked to.
+///
+/// # Errors
+/// The log cannot be read, or the output is closed.
+pub fn print_audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    audit::print(&args.dir, args.last, &mut out).with_context(|| format!("read {}", args.dir.display()))?;
+    let mut code = ExitCode::SUCCESS;
+    if args.verify {
+        let found = audit::verify(&args.dir).with_context(|| format!("verify {}", args.dir.display()))?;
+        writeln!(out, "{found}")?;
+        if !found.intact() {
+            code = ExitCode::FAILURE;
+        }
+    }
+    out.flush()?;
+    Ok(code)
+}
