@@ -2,7 +2,7 @@
 
 mod http_client;
 #[cfg(test)]
-pub(crate) mod tests;
+mod tests;
 
 use std::{path::PathBuf, time::Duration};
 

@@ -21,6 +21,8 @@ pub mod config;
 pub mod csi;
 pub mod driver;
 pub mod events;
+#[cfg(test)]
+mod fake_broker;
 pub mod fetch;
 pub mod files;
 pub mod metrics;

@@ -67,4 +67,9 @@ impl NodeMetrics {
     pub fn unpublished(&self) {
         self.unpublishes.inc();
     }
+
+    #[cfg(test)]
+    pub(crate) fn count(&self, outcome: Outcome) -> u64 {
+        self.publishes.get_or_create(&Labels { outcome }).get()
+    }
 }

@@ -1,7 +1,7 @@
 //! What the kubelet asks for, parsed once. After this nothing can be missing.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     collections::HashMap,
