@@ -1,19 +1,21 @@
-{{/* Labels of every object. Call with (dict "root" $ "component" "operator"); component may be absent. */}}
+{{/* Labels of every object. Call with (dict "root" $ "component" "operator"), component may be absent, or with $. */}}
 {{- define "coffer.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- $root := .root | default . -}}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
 app.kubernetes.io/part-of: coffer
 {{ include "coffer.selectorLabels" . }}
-{{- with .root.Values.commonLabels }}
+{{- with $root.Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
 
 {{/* Labels that select a component's pods. They can never change. */}}
 {{- define "coffer.selectorLabels" -}}
+{{- $root := .root | default . -}}
 app.kubernetes.io/name: coffer
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
 {{- with .component }}
 app.kubernetes.io/component: {{ . }}
 {{- end }}

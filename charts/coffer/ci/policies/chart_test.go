@@ -246,3 +246,31 @@ func TestNobodyListsSecretsOrReadsUnnamedOnes(t *testing.T) {
 		}
 	}
 }
+
+func TestTheREADMENamesEveryValue(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../../values.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var values map[string]any
+	if err := yaml.Unmarshal(text, &values); err != nil {
+		t.Fatal(err)
+	}
+	for top, value := range values {
+		names := []string{top}
+		if nested, is := value.(map[string]any); is {
+			for name := range nested {
+				names = append(names, name)
+			}
+		}
+		for _, name := range names {
+			if !strings.Contains(string(readme), name) {
+				t.Errorf("README.md does not name %s of %s", name, top)
+			}
+		}
+	}
+}
