@@ -52,13 +52,8 @@ pub enum CallError {
 impl CallError {
     /// The HTTP status that the API server answered with, if it answered.
     pub fn code(&self) -> Option<u16> {
-        match self {
-            Self::Kube(error) => match error.as_ref() {
-                kube::Error::Api(status) => Some(status.code),
-                _ => None,
-            },
-            Self::TimedOut(_) => None,
-        }
+        let Self::Kube(error) = self else { return None };
+        if let kube::Error::Api(status) = error.as_ref() { Some(status.code) } else { None }
     }
 
     /// 404: there is no such object.
