@@ -204,6 +204,10 @@ mod tests {
         for option in ["nosuid", "nodev", "noexec", "size=40960k", "gid=4242"] {
             assert!(line.contains(option), "{option} is not in {line}");
         }
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+        let mut numbers = release.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+        let since_6_4 = (numbers.next(), numbers.next()) >= (Some(6), Some(4));
+        assert_eq!(line.contains("noswap"), since_6_4, "{line}");
 
         std::fs::write(target.join("file"), "value").unwrap();
         let open = std::fs::File::open(target.join("file")).unwrap();

@@ -99,6 +99,12 @@ fn with_type(status: StatusCode, content_type: &'static str, body: String) -> Re
 
 #[cfg(test)]
 mod tests {
+    use prometheus_client::metrics::counter::Counter;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpStream,
+    };
+
     use super::*;
 
     #[test]
@@ -114,5 +120,30 @@ mod tests {
         assert_eq!(admin.answer(&Method::GET, "/healthz", true).status(), StatusCode::OK);
         assert_eq!(admin.answer(&Method::POST, "/healthz", false).status(), StatusCode::METHOD_NOT_ALLOWED);
         assert_eq!(admin.answer(&Method::GET, "/", false).status(), StatusCode::NOT_FOUND);
+    }
+
+    #[tokio::test]
+    async fn the_port_answers_a_probe_and_a_scrape_also_while_the_program_ends() {
+        let (metrics, shutdown) = (Metrics::new(), Shutdown::new());
+        metrics.register("releases", "Credentials released", Counter::<u64>::default()).inc();
+        let admin = Admin::new(Readiness::new(), metrics);
+        let address =
+            admin.start(([127, 0, 0, 1], 0).into(), &shutdown).await.expect("loopback has free ports");
+        let get = async |path: &str| {
+            let mut stream = TcpStream::connect(address).await.expect("it listens");
+            let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.expect("it reads");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.expect("it answers in UTF-8");
+            answer
+        };
+        assert!(get("/readyz").await.starts_with("HTTP/1.1 200"));
+        shutdown.request();
+        assert!(get("/readyz").await.starts_with("HTTP/1.1 503"));
+        let scrape = get("/metrics").await;
+        assert!(
+            scrape.contains(metrics::CONTENT_TYPE) && scrape.contains("coffer_releases_total 1"),
+            "{scrape}"
+        );
     }
 }

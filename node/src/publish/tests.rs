@@ -300,3 +300,28 @@ async fn a_second_request_for_the_same_volume_waits_its_turn_and_a_caller_that_l
     assert_eq!(node.publisher.metrics.count(Outcome::Published), 1, "it went on without its caller");
     assert!(!node.target().exists());
 }
+
+/// T33: each answer opens only with the key of its own request.
+#[tokio::test]
+async fn volumes_that_are_published_at_the_same_time_never_mix() {
+    let values = [("web-0", "zero"), ("web-1", "one"), ("web-2", "two"), ("web-3", "three")];
+    let node = Node::new(move |request| {
+        let (_, value) = values.into_iter().find(|(pod, _)| *pod == request.pod.name).unwrap();
+        Answer::Release(vec![("github", vec![("token", value)])])
+    })
+    .await;
+    let publishes = (0..40).map(|n| {
+        let mut volume = node.volume(&["team-a/github"], OnRevoke::Keep);
+        volume.target = node.dir.path().join(format!("mount-{n}"));
+        volume.pod.name = format!("web-{}", n % 4);
+        let publisher = node.publisher.clone();
+        tokio::spawn(async move { publisher.publish(volume).await })
+    });
+    for publish in publishes.collect::<Vec<_>>() {
+        publish.await.unwrap().unwrap();
+    }
+    for n in 0..40 {
+        let token = node.dir.path().join(format!("mount-{n}/github/token"));
+        assert_eq!(fs::read_to_string(token).unwrap(), values[n % 4].1);
+    }
+}
