@@ -1,6 +1,7 @@
 //! Coffer's API: the eight kinds of group `coffer.dev`, version `v1alpha1`.
 //!
 //! Types, their rules and their documentation; no client, no I/O.
+#![allow(unreachable_pub, reason = "the KubeSchema derive repeats each struct inside a function")]
 
 mod access_token;
 pub mod annotations;
@@ -9,11 +10,14 @@ pub mod conditions;
 mod connection;
 pub mod duration;
 mod envelope;
+pub mod generate;
 mod identity;
 mod keyring;
+pub mod limits;
 mod namespace_access;
 pub mod rate_limit;
 mod release;
+mod rules;
 mod vault;
 mod vault_member;
 mod wrap;
