@@ -31,9 +31,8 @@ import (
 
 var update = flag.Bool("update", false, "write rbac.txt instead of comparing with it")
 
-// render runs helm template and decodes everything but the CRDs strictly: an
-// unknown or repeated field is an error.
-func render(t *testing.T, arguments ...string) []runtime.Object {
+// rendered is what helm template prints, document by document.
+func rendered(t *testing.T, arguments ...string) []string {
 	t.Helper()
 	helm := os.Getenv("HELM")
 	if helm == "" {
@@ -46,9 +45,15 @@ func render(t *testing.T, arguments ...string) []runtime.Object {
 	if err != nil {
 		t.Fatalf("helm template %v: %v\n%s", arguments, err, errors.String())
 	}
+	return strings.Split(string(output), "\n---\n")
+}
+
+// render decodes everything but the CRDs strictly: an unknown or repeated field is an error.
+func render(t *testing.T, arguments ...string) []runtime.Object {
+	t.Helper()
 	decoder := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
 	objects := []runtime.Object{}
-	for _, document := range strings.Split(string(output), "\n---\n") {
+	for _, document := range rendered(t, arguments...) {
 		var kind struct{ Kind string }
 		if err := yaml.Unmarshal([]byte(document), &kind); err != nil {
 			t.Fatalf("%v\n%s", err, document)
