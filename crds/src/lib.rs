@@ -2,6 +2,7 @@
 //!
 //! Types, their rules and their documentation; no client, no I/O.
 #![allow(unreachable_pub, reason = "the KubeSchema derive repeats each struct inside a function")]
+#![allow(clippy::duplicated_attributes, reason = "each printer column has its own type and priority")]
 
 mod access_token;
 pub mod annotations;

@@ -71,6 +71,8 @@ pub enum Evidence {
     Register,
     /// `VaultMember.status`: good enough to judge a request early.
     Status,
+    /// A VaultMember that the register does not hold: it claims, and gains nothing by it.
+    Claim,
     /// An entry of `Vault.spec.owners` that the operator has not made a member of yet.
     Owners,
 }
@@ -105,9 +107,10 @@ impl MemberView {
         vault: &Vault,
         now: Timestamp,
     ) -> Self {
-        let mut view = Self::live(member, Evidence::Register);
+        let mut view = Self::live(member, Evidence::Claim);
         let recorded = registered.filter(|r| r.name == view.name && r.uid == view.uid && !r.uid.is_empty());
         if let Some(recorded) = recorded {
+            view.evidence = Evidence::Register;
             view.subject = with_namespace(&recorded.subject, namespace_of(member));
             view.subject_uid = recorded.subject_uid.clone();
             view.role = recorded.role.clone();
@@ -167,6 +170,11 @@ impl MemberView {
         }
     }
 
+    /// Whether the Keyring's register holds it.
+    pub fn is_registered(&self) -> bool {
+        self.evidence == Evidence::Register
+    }
+
     /// Whether the subject is a group.
     pub fn is_group(&self) -> bool {
         matches!(self.subject, Subject::Group(_))
@@ -180,9 +188,9 @@ impl MemberView {
     fn knows_uid(&self, uid: Option<&str>) -> bool {
         match (&self.subject_uid, self.evidence) {
             (Some(recorded), _) => uid == Some(recorded.as_str()),
-            // Not Active yet: nothing is recorded, and nothing can be had.
-            (None, Evidence::Register) => !self.is_active(),
-            (None, Evidence::Status | Evidence::Owners) => true,
+            // A registered ServiceAccount without a uid could be anyone of that name.
+            (None, Evidence::Register) => false,
+            (None, Evidence::Status | Evidence::Claim | Evidence::Owners) => true,
         }
     }
 

@@ -14,7 +14,7 @@ pub use connection::{connection, connection_recorded, owner_for};
 pub use member::{grant_changed, is_last_owner, member, member_recorded};
 pub use vault::{vault, vault_recorded};
 
-use crate::identity::{Caller, MemberView, memberships};
+use crate::identity::{Caller, MemberState, MemberView, memberships};
 use crate::roles::{Role, role, verb_name};
 use coffer_crds::{Vault, Verb};
 
@@ -73,10 +73,7 @@ impl<'a> VaultView<'a> {
     fn standings(&self, author: &Caller) -> Result<Vec<Standing<'a>>, Refusal> {
         let own = memberships(author, self.members);
         if let Some(direct) = own.first().filter(|m| !m.is_active() && !m.is_group()) {
-            let state = match direct.state {
-                crate::MemberState::Suspended => "suspended",
-                _ => "expired",
-            };
+            let state = if direct.state == MemberState::Suspended { "suspended" } else { "expired" };
             let message = format!(
                 "member '{}' of vault '{}' is {state}. {}",
                 direct.name,

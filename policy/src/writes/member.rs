@@ -1,9 +1,12 @@
 //! Writes of VaultMembers.
 
-use super::{Refusal, Standing, VaultView};
+mod grant;
+
+use super::{Refusal, VaultView};
 use crate::identity::{Caller, MemberState, MemberView, with_namespace};
 use crate::roles::{self, role};
-use coffer_crds::{RegisteredMember, Subject, VaultMember, Verb};
+use coffer_crds::{Acceptance, CustodyPolicy, RegisteredMember, Subject, VaultMember};
+use grant::{known_role, listed_owner, may_grant, may_remove, operator_may, room_for_restricted};
 
 /// Whether the author may create (`old` is `None`), change, or delete (`new` is `None`) a VaultMember.
 ///
@@ -29,7 +32,7 @@ pub fn member(
 
 /// Whether what a live VaultMember grants may take effect, given what the register holds of it (the operator's second
 /// look). A role that the register does not hold is vouched for by `spec.invitedBy`, an acceptance by `acceptance.by`.
-/// Entries of `Vault.spec.owners` need neither; the Vault's own author vouches ([`super::vault_recorded`]).
+/// For entries of `Vault.spec.owners` the Vault's own author vouches ([`super::vault_recorded`]).
 /// A ServiceAccount needs no acceptance here: whether it accepted is a fact that the operator observes.
 ///
 /// # Errors
@@ -43,7 +46,7 @@ pub fn member_recorded(
     let wanted = known_role(view, &new.spec.role)?;
     let subject = with_namespace(&new.spec.subject, view.namespace());
     if wanted.is_owner() && listed_owner(view, &subject) {
-        return Ok(());
+        return super::vault_recorded(view, view.vault);
     }
     if recorded.is_none_or(|r| r.role != new.spec.role) {
         let by = new.spec.invited_by.as_ref().map(Caller::from).ok_or_else(|| {
@@ -53,7 +56,7 @@ pub fn member_recorded(
             )
         })?;
         if !view.is_operator(&by) || wanted.is_owner() {
-            let before = recorded.map(|r| known_role(view, &r.role)).transpose().ok().flatten();
+            let before = recorded.and_then(|r| held_before(view, &r.role));
             may_grant(&by, view, "spec.role", &wanted, before.as_ref())?;
         }
     }
@@ -88,6 +91,8 @@ fn invite(author: &Caller, view: &VaultView<'_>, new: &VaultMember) -> Result<()
         return operator_may(view, &wanted, &subject);
     }
     may_grant(author, view, "spec.role", &wanted, None)?;
+    has_key_of_its_own(view, &subject, None)?;
+    room_for_restricted(view, &wanted, name_of(new))?;
     for (field, set) in [
         ("spec.acceptance", new.spec.acceptance.is_some()),
         ("spec.declined", new.spec.declined),
@@ -125,12 +130,12 @@ fn change(
     }
     if let Some(field) = granted_field(old, new) {
         let wanted = known_role(view, &b.role)?;
-        // A role that is gone held something once: only an owner may say what comes after it.
-        let before = role(&view.vault.spec, &a.role).or_else(|| role(&view.vault.spec, roles::OWNER));
+        let before = held_before(view, &a.role);
         if view.is_operator(author) {
             operator_may(view, &wanted, &with_namespace(&b.subject, namespace))?;
         } else {
             may_grant(author, view, field, &wanted, before.as_ref())?;
+            room_for_restricted(view, &wanted, name_of(new))?;
         }
         keep_last_owner(view, old, new)?;
     }
@@ -154,6 +159,7 @@ fn own_fields(
             return Err(Refusal::new("spec.acceptance", message));
         }
         still_open(view, old)?;
+        has_key_of_its_own(view, &b.subject, b.acceptance.as_ref())?;
         let pinned = matches!(b.subject, Subject::External(_)) && b.key_fingerprint.is_some();
         // The proof of a pinned key speaks for itself; whoever delivers it does not matter.
         if !pinned {
@@ -187,8 +193,7 @@ fn remove(author: &Caller, view: &VaultView<'_>, old: &VaultMember) -> Result<()
         // Leaving, or turning an invite down, takes no role.
         Some(own) if !matches!(own.state, MemberState::Suspended | MemberState::Expired) => {}
         Some(_) | None => {
-            let before =
-                role(&view.vault.spec, &old.spec.role).or_else(|| role(&view.vault.spec, roles::OWNER));
+            let before = held_before(view, &old.spec.role);
             may_remove(author, view, before.as_ref(), name)?;
         }
     }
@@ -198,11 +203,7 @@ fn remove(author: &Caller, view: &VaultView<'_>, old: &VaultMember) -> Result<()
         return Err(Refusal::new("", last_owner(view, name, "leave")));
     }
     if old.spec.role == roles::OWNER && listed_owner(view, &subject) {
-        let message = format!(
-            "member '{name}' is listed in spec.owners of vault '{}': take it out there first",
-            view.name()
-        );
-        return Err(Refusal::new("", message));
+        return Err(Refusal::new("", still_listed(view, name)));
     }
     Ok(())
 }
@@ -210,34 +211,22 @@ fn remove(author: &Caller, view: &VaultView<'_>, old: &VaultMember) -> Result<()
 fn keep_last_owner(view: &VaultView<'_>, old: &VaultMember, new: &VaultMember) -> Result<(), Refusal> {
     let name = name_of(old);
     let (a, b) = (&old.spec, &new.spec);
-    let what = if a.role != b.role {
-        "be demoted"
+    let ends = |m: &VaultMember| (m.spec.expires_at.clone(), m.spec.ttl.clone());
+    let (field, what) = if a.role != b.role {
+        ("spec.role", "be demoted")
     } else if !a.suspended && b.suspended {
-        "be suspended"
-    } else if (&a.expires_at, &a.ttl) != (&b.expires_at, &b.ttl)
-        && (b.expires_at.is_some() || b.ttl.is_some())
-    {
-        "expire"
+        ("spec.suspended", "be suspended")
+    } else if ends(old) != ends(new) && ends(new) != (None, None) {
+        ("spec.expiresAt", "expire")
     } else {
         return Ok(());
-    };
-    let field = if what == "be demoted" {
-        "spec.role"
-    } else if what == "expire" {
-        "spec.expiresAt"
-    } else {
-        "spec.suspended"
     };
     if is_last_owner(view.members, name) {
         return Err(Refusal::new(field, last_owner(view, name, what)));
     }
     let subject = with_namespace(&b.subject, view.namespace());
     if a.role == roles::OWNER && b.role != roles::OWNER && listed_owner(view, &subject) {
-        let message = format!(
-            "member '{name}' is listed in spec.owners of vault '{}': take it out there first",
-            view.name()
-        );
-        return Err(Refusal::new(field, message));
+        return Err(Refusal::new(field, still_listed(view, name)));
     }
     Ok(())
 }
@@ -249,66 +238,31 @@ fn last_owner(view: &VaultView<'_>, name: &str, what: &str) -> String {
     )
 }
 
-fn may_grant(
-    author: &Caller,
-    view: &VaultView<'_>,
-    field: &str,
-    wanted: &roles::Role,
-    before: Option<&roles::Role>,
-) -> Result<(), Refusal> {
-    view.first_allowed(author, |standing| {
-        if !standing.role.allows(Verb::Invite) {
-            return Err(view.lacks(standing, Verb::Invite, field));
-        }
-        holds(view, standing, wanted, field)?;
-        before.map_or(Ok(()), |before| holds(view, standing, before, field))
-    })?;
-    Ok(())
+fn still_listed(view: &VaultView<'_>, name: &str) -> String {
+    format!("member '{name}' is listed in spec.owners of vault '{}': take it out there first", view.name())
 }
 
-fn may_remove(
-    author: &Caller,
+/// In a `SelfOnly` vault every member has a key of its own. `acceptance` is `None` while the invite is judged.
+fn has_key_of_its_own(
     view: &VaultView<'_>,
-    before: Option<&roles::Role>,
-    name: &str,
+    subject: &Subject,
+    acceptance: Option<&Acceptance>,
 ) -> Result<(), Refusal> {
-    view.first_allowed(author, |standing| {
-        if !standing.role.allows(Verb::Invite) {
-            let mut refusal = view.lacks(standing, Verb::Invite, "");
-            refusal.message = format!("member '{name}' cannot be removed: {}", refusal.message);
-            return Err(refusal);
-        }
-        before.map_or(Ok(()), |before| holds(view, standing, before, ""))
-    })?;
-    Ok(())
-}
-
-fn holds(
-    view: &VaultView<'_>,
-    standing: &Standing<'_>,
-    other: &roles::Role,
-    field: &str,
-) -> Result<(), Refusal> {
-    if standing.role.holds(other) {
+    if view.vault.spec.custody != CustodyPolicy::SelfOnly {
         return Ok(());
     }
-    let message = format!(
-        "nobody grants or takes more than they hold: role '{}' of member '{}' does not hold role '{}'. {}",
-        standing.role.name(),
-        standing.member.name,
-        other.name(),
-        view.ask_an_owner("")
-    );
-    Err(Refusal::new(field, message))
-}
-
-fn operator_may(view: &VaultView<'_>, wanted: &roles::Role, subject: &Subject) -> Result<(), Refusal> {
-    if !wanted.is_owner() || listed_owner(view, subject) {
-        return Ok(());
+    let only = format!("vault '{}' takes only members with a key of their own", view.name());
+    match subject {
+        Subject::ServiceAccount(_) | Subject::Group(_) => {
+            Err(Refusal::new("spec.subject", format!("{only}; ServiceAccounts and groups have none")))
+        }
+        Subject::User(_) | Subject::External(_) => match acceptance {
+            Some(acceptance) if acceptance.public_key.is_none() => {
+                Err(Refusal::new("spec.acceptance.publicKey", format!("{only}: accept with a public key")))
+            }
+            Some(_) | None => Ok(()),
+        },
     }
-    let message =
-        format!("the operator makes owners only of those that spec.owners of vault '{}' lists", view.name());
-    Err(Refusal::new("spec.role", message))
 }
 
 fn subject_only(
@@ -319,14 +273,10 @@ fn subject_only(
     what: &str,
 ) -> Result<(), Refusal> {
     let subject = with_namespace(&member.spec.subject, view.namespace());
-    let is_subject = match (view.member(name_of(member)), &subject) {
-        (Some(view), _) => view.is_of(author),
+    let is_subject = match view.member(name_of(member)) {
+        Some(known) => known.is_of(author),
         // Not in the view yet: by the object's own subject.
-        (None, subject) => {
-            let mut fresh = MemberView::declared(view.vault, subject, name_of(member).to_owned());
-            fresh.state = MemberState::Invited;
-            fresh.is_of(author)
-        }
+        None => MemberView::declared(view.vault, &subject, name_of(member).to_owned()).is_of(author),
     };
     if is_subject {
         return Ok(());
@@ -350,17 +300,9 @@ fn still_open(view: &VaultView<'_>, old: &VaultMember) -> Result<(), Refusal> {
     Err(Refusal::new("spec.acceptance", format!("the invite {why}. {}", view.ask_an_owner("for a new one"))))
 }
 
-fn known_role(view: &VaultView<'_>, name: &str) -> Result<roles::Role, Refusal> {
-    role(&view.vault.spec, name).ok_or_else(|| {
-        let custom = view.vault.spec.roles.iter().map(|r| r.name.as_str());
-        let known: Vec<_> = roles::BUILT_IN.into_iter().chain(custom).collect();
-        let message = format!("vault '{}' has no role '{name}'. It has: {}", view.name(), known.join(", "));
-        Refusal::new("spec.role", message)
-    })
-}
-
-fn listed_owner(view: &VaultView<'_>, subject: &Subject) -> bool {
-    view.vault.spec.owners.iter().any(|o| with_namespace(o, view.namespace()) == *subject)
+/// A role that is gone held something once: only an owner may say what comes after it.
+fn held_before(view: &VaultView<'_>, name: &str) -> Option<roles::Role> {
+    role(&view.vault.spec, name).or_else(|| role(&view.vault.spec, roles::OWNER))
 }
 
 /// The first field that differs of those that only an inviter may change.

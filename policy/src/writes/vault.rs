@@ -36,11 +36,12 @@ pub fn vault(
 /// # Errors
 /// [`Refusal`]: the author is no owner by the register, or nobody vouches for the change.
 pub fn vault_recorded(view: &VaultView<'_>, new: &Vault) -> Result<(), Refusal> {
-    let registered = |subject: &Subject| {
-        view.members.iter().any(|m| m.role == roles::OWNER && m.subject == *subject && !m.uid.is_empty())
-    };
-    let first = !view.members.iter().any(|m| m.role == roles::OWNER && !m.uid.is_empty());
-    let added = new.spec.owners.iter().any(|owner| !registered(&with_namespace(owner, view.namespace())));
+    // A VaultMember that merely claims to be an owner vouches for nothing.
+    let mut owners = view.members.iter().filter(|m| m.role == roles::OWNER && m.is_registered()).peekable();
+    let first = owners.peek().is_none();
+    let subjects: Vec<&Subject> = owners.map(|m| &m.subject).collect();
+    let added =
+        new.spec.owners.iter().any(|owner| !subjects.contains(&&with_namespace(owner, view.namespace())));
     if first || !added {
         return Ok(());
     }
