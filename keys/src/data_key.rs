@@ -43,7 +43,7 @@ impl DataKey {
         Self::from_key(SecretKey::generate(rng))
     }
 
-    fn from_key(key: SecretKey) -> Self {
+    pub(crate) fn from_key(key: SecretKey) -> Self {
         let info = context::encode(&CommitmentContext, Suite::Symmetric, &Kid::Data);
         let commitment = Commitment(*aead::derive(&key, &[], &info).expose());
         Self { key, commitment }
@@ -89,6 +89,11 @@ impl DataKey {
     ) -> Result<Self, OpenError> {
         let opened = Self::from_key(slot.open(with, context)?);
         if opened.commitment == *context.commitment { Ok(opened) } else { Err(OpenError) }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn key(&self) -> &SecretKey {
+        &self.key
     }
 
     fn item_key(&self, context: &[u8]) -> SecretKey {

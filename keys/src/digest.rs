@@ -40,6 +40,11 @@ impl MembersDigest {
         Ok(Self(Sha256::digest(lp.as_bytes()).into()))
     }
 
+    #[cfg(test)]
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

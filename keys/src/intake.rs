@@ -100,6 +100,11 @@ impl IntakeSecretKey {
         Self { public: IntakePublicKey { kid, public }, seed }
     }
 
+    #[cfg(test)]
+    pub(crate) fn seed(&self) -> &SecretKey {
+        &self.seed
+    }
+
     /// The public half.
     pub fn public(&self) -> &IntakePublicKey {
         &self.public

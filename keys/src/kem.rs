@@ -1,5 +1,4 @@
-//! HPKE (RFC 9180) in base mode, one message per key: `enc` and ciphertext, the context being both info and
-//! associated data.
+//! HPKE (RFC 9180) in base mode, one message per encapsulation.
 
 use crate::{OpenError, SecretBytes, SecretKey, Suite};
 use hpke::aead::AesGcm256;
@@ -16,13 +15,13 @@ pub(crate) struct UnusableKey;
 pub(crate) fn seal(
     suite: PublicSuite,
     public: &[u8],
-    context: &[u8],
+    (info, aad): (&[u8], &[u8]),
     plaintext: &[u8],
     rng: &mut impl CryptoRng,
 ) -> Result<(Vec<u8>, Vec<u8>), UnusableKey> {
     match suite {
-        PublicSuite::X25519 => seal_with::<X25519HkdfSha256>(public, context, plaintext, rng),
-        PublicSuite::XWing => seal_with::<XWing>(public, context, plaintext, rng),
+        PublicSuite::X25519 => seal_with::<X25519HkdfSha256>(public, (info, aad), plaintext, rng),
+        PublicSuite::XWing => seal_with::<XWing>(public, (info, aad), plaintext, rng),
     }
 }
 
@@ -31,12 +30,12 @@ pub(crate) fn open(
     suite: PublicSuite,
     secret: &SecretKey,
     enc: &[u8],
-    context: &[u8],
+    (info, aad): (&[u8], &[u8]),
     ct: &[u8],
 ) -> Result<SecretBytes, OpenError> {
     match suite {
-        PublicSuite::X25519 => open_with::<X25519HkdfSha256>(secret, enc, context, ct),
-        PublicSuite::XWing => open_with::<XWing>(secret, enc, context, ct),
+        PublicSuite::X25519 => open_with::<X25519HkdfSha256>(secret, enc, (info, aad), ct),
+        PublicSuite::XWing => open_with::<XWing>(secret, enc, (info, aad), ct),
     }
 }
 
@@ -91,7 +90,7 @@ impl PublicSuite {
 
 fn seal_with<K: Kem>(
     public: &[u8],
-    context: &[u8],
+    (info, aad): (&[u8], &[u8]),
     plaintext: &[u8],
     rng: &mut impl CryptoRng,
 ) -> Result<(Vec<u8>, Vec<u8>), UnusableKey> {
@@ -99,9 +98,9 @@ fn seal_with<K: Kem>(
     let (enc, ct) = hpke::single_shot_seal_with_rng::<AesGcm256, HkdfSha256, K>(
         &OpModeS::Base,
         &public,
-        context,
+        info,
         plaintext,
-        context,
+        aad,
         rng,
     )
     .map_err(|_| UnusableKey)?;
@@ -111,12 +110,12 @@ fn seal_with<K: Kem>(
 fn open_with<K: Kem>(
     secret: &SecretKey,
     enc: &[u8],
-    context: &[u8],
+    (info, aad): (&[u8], &[u8]),
     ct: &[u8],
 ) -> Result<SecretBytes, OpenError> {
     let secret = K::PrivateKey::from_bytes(secret.expose()).map_err(|_| OpenError)?;
     let enc = K::EncappedKey::from_bytes(enc).map_err(|_| OpenError)?;
-    hpke::single_shot_open::<AesGcm256, HkdfSha256, K>(&OpModeR::Base, &secret, &enc, context, ct, context)
+    hpke::single_shot_open::<AesGcm256, HkdfSha256, K>(&OpModeR::Base, &secret, &enc, info, ct, aad)
         .map(SecretBytes::new)
         .map_err(|_| OpenError)
 }
@@ -125,3 +124,6 @@ fn public_with<K: Kem>(secret: &SecretKey) -> Option<Vec<u8>> {
     let secret = K::PrivateKey::from_bytes(secret.expose()).ok()?;
     Some(K::sk_to_pk(&secret).to_bytes().to_vec())
 }
+
+#[cfg(test)]
+mod tests;

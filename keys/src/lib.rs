@@ -34,3 +34,8 @@ pub use kid::{Fingerprint, Kid, RootName};
 pub use secret::{SecretBytes, SecretKey};
 pub use suite::{Suite, VERSION};
 pub use vault_id::VaultId;
+
+#[cfg(test)]
+mod drbg;
+#[cfg(test)]
+mod vectors;

@@ -51,7 +51,7 @@ impl<'a> Sealed<'a> {
             return Err(OpenError);
         }
         let context = context::encode(context, Suite::XWing, kid);
-        kem::open(PublicSuite::XWing, secret, self.enc, &context, self.ct)
+        kem::open(PublicSuite::XWing, secret, self.enc, (&context, &context), self.ct)
     }
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn seal<C: Context>(
     rng: &mut impl CryptoRng,
 ) -> Vec<u8> {
     let context = context::encode(context, Suite::XWing, kid);
-    let (enc, ct) = kem::seal(PublicSuite::XWing, public, &context, plaintext, rng)
+    let (enc, ct) = kem::seal(PublicSuite::XWing, public, (&context, &context), plaintext, rng)
         .expect("the public key was checked when it was parsed");
     let mut lp = Lp::new();
     lp.number(VERSION).text(Suite::XWing.as_str()).text(&kid.to_string()).bytes(&enc).bytes(&ct);

@@ -100,7 +100,7 @@ impl Wrapped {
                 let kid = Kid::Public(public.fingerprint());
                 let (suite, recipient) = public.recipient();
                 let context = context::encode(context, suite.suite(), &kid);
-                let (enc, ct) = kem::seal(suite, &recipient, &context, secret.expose(), rng)
+                let (enc, ct) = kem::seal(suite, &recipient, (&context, &context), secret.expose(), rng)
                     .expect("a MemberPublicKey was checked when it was parsed");
                 Self { kid, body: Body::Public { suite, enc, ct: fixed(ct) } }
             }
@@ -124,7 +124,7 @@ impl Wrapped {
                 if own != *suite {
                     return Err(OpenError);
                 }
-                kem::open(*suite, &key, enc, &context, ct)?
+                kem::open(*suite, &key, enc, (&context, &context), ct)?
             }
             (OpenWith::Key(_) | OpenWith::Secret(_), Body::Symmetric { .. } | Body::Public { .. }) => {
                 return Err(OpenError);

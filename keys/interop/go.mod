@@ -1,0 +1,3 @@
+module coffer.dev/interop
+
+go 1.26
