@@ -1,0 +1,179 @@
+//! Watches lag: one look past them, and never more than what the API server then says.
+
+use crate::world::{Pod, World, account, connection, now, rng};
+use coffer_broker::{audit::Decision, facts::Fresh};
+use coffer_crds::{Connection, Envelope};
+use std::sync::{Arc, atomic::Ordering};
+
+struct Lagging {
+    world: World,
+    pod: Pod,
+    github: Connection,
+}
+
+fn world(members: &[&str]) -> Lagging {
+    let mut world = World::new();
+    world.member("web", account("web"), "member");
+    let github = connection("github", "alice", Some(members));
+    world.apply_connection(github.clone());
+    let pod = world.tokens.pod("web");
+    Lagging { world, pod, github }
+}
+
+impl Lagging {
+    /// The API server has this Envelope, and members and Keyring as they are now.
+    fn api_server_has(&self, envelope: Option<Envelope>) {
+        let fresh = Fresh {
+            envelope: envelope.map(Arc::new),
+            keyring: Some(Arc::new(self.world.keyring_object())),
+            members: vec![Arc::new(self.world.members["web"].clone())],
+        };
+        *self.world.reread.fresh.lock().unwrap() = Some(fresh);
+    }
+
+    fn looks(&self) -> usize {
+        self.world.reread.asked.load(Ordering::SeqCst)
+    }
+
+    async fn decisions(&self) -> Vec<Decision> {
+        self.world.records().await.iter().map(|record| record.entry.decision).collect()
+    }
+}
+
+#[tokio::test]
+async fn an_envelope_that_the_watch_has_not_brought_yet_is_fetched() {
+    let lagging = world(&["web"]);
+    lagging.api_server_has(Some(lagging.world.envelope(&lagging.github, "v")));
+    let answer = lagging.world.ask(&lagging.pod, &["team-a/github"]).await;
+    assert_eq!(answer.values(&lagging.pod), ["v"]);
+    assert_eq!(lagging.looks(), 1);
+    assert_eq!(lagging.decisions().await, [Decision::Allowed]);
+}
+
+#[tokio::test]
+async fn an_envelope_that_is_nowhere_is_503_after_one_look() {
+    let lagging = world(&["web"]);
+    lagging.api_server_has(None);
+    let answer = lagging.world.ask(&lagging.pod, &["team-a/github"]).await;
+    assert_eq!((answer.status, answer.retry_after, lagging.looks()), (503, Some(1), 1));
+    assert_eq!(answer.error().message, "Credential 'github' is not ready yet: try again");
+    *lagging.world.reread.fresh.lock().unwrap() = None;
+    assert_eq!(lagging.world.ask(&lagging.pod, &["team-a/github"]).await.status, 503);
+    assert_eq!(lagging.decisions().await, [Decision::Denied, Decision::Denied]);
+}
+
+/// T28: what a stranger asks for never reaches the API server.
+#[tokio::test]
+async fn a_stranger_s_question_causes_no_look() {
+    let lagging = world(&["web"]);
+    let stranger = lagging.world.tokens.pod("stranger");
+    assert_eq!(lagging.world.ask(&stranger, &["team-a/github", "team-a/absent"]).await.status, 404);
+    assert_eq!(lagging.looks(), 0);
+}
+
+/// The epoch was turned and the watch of Envelopes was faster than that of members.
+#[tokio::test]
+async fn a_member_whose_wrapped_keys_lag_behind_the_epoch_is_read_again() {
+    let mut lagging = world(&["*"]);
+    let next = lagging.world.keyring.add_epoch(now(), &mut rng());
+    lagging.world.keyring.set_current(next).unwrap();
+    lagging.world.apply_keyring();
+    let envelope = lagging.world.envelope(&lagging.github, "v");
+    lagging.world.apply_envelope(envelope.clone());
+
+    let old = lagging.world.members["web"].clone();
+    lagging.api_server_has(Some(envelope.clone()));
+    assert_eq!(lagging.world.ask(&lagging.pod, &["team-a/github"]).await.status, 503);
+
+    let registered = lagging.world.keyring.member("web").unwrap().clone();
+    let mut wrapped = old.clone();
+    wrapped.status.as_mut().unwrap().wrapped_keys = lagging.world.wrapped(&registered);
+    lagging.world.members.insert("web".into(), wrapped);
+    lagging.api_server_has(Some(envelope));
+    let answer = lagging.world.ask(&lagging.pod, &["team-a/github"]).await;
+    assert_eq!(answer.values(&lagging.pod), ["v"]);
+    assert_eq!(lagging.looks(), 2);
+    let records = lagging.world.records().await;
+    assert_eq!(records.last().unwrap().entry.key_epoch, Some(next));
+}
+
+/// T22: a slot with a flipped bit opens nothing; the API server's intact one does, and one record stands for it.
+#[tokio::test]
+async fn a_damaged_envelope_is_read_again_and_fails_only_if_it_is_damaged_there_too() {
+    let mut lagging = world(&["web"]);
+    let good = lagging.world.envelope(&lagging.github, "v");
+    let mut bad = good.clone();
+    for slot in &mut bad.spec.slots {
+        let flipped = if slot.wrap.ct.starts_with('A') { "B" } else { "A" };
+        slot.wrap.ct.replace_range(0..1, flipped);
+    }
+    lagging.world.apply_envelope(bad.clone());
+    lagging.api_server_has(Some(good));
+    let answer = lagging.world.ask(&lagging.pod, &["team-a/github"]).await;
+    assert_eq!(answer.values(&lagging.pod), ["v"]);
+    assert_eq!(lagging.decisions().await, [Decision::Allowed]);
+
+    lagging.api_server_has(Some(bad));
+    let answer = lagging.world.ask(&lagging.pod, &["team-a/github"]).await;
+    assert_eq!((answer.status, lagging.looks()), (503, 2));
+    assert_eq!(answer.error().message, "Credential 'github' does not open at the moment: try again");
+    assert_eq!(lagging.decisions().await, [Decision::Allowed, Decision::Allowed, Decision::Failed]);
+    let last = lagging.world.records().await.pop().unwrap().entry;
+    assert_eq!(last.reason.as_deref(), Some("DoesNotOpen"));
+}
+
+/// What the second look shows is decided again: it may as well be that the member is out by now.
+#[tokio::test]
+async fn a_look_that_shows_a_narrower_scope_denies() {
+    let mut lagging = world(&["web"]);
+    let mut bad = lagging.world.envelope(&lagging.github, "v");
+    bad.spec.signature = bad.spec.signature.replace(['A', 'B', 'C'], "D");
+    lagging.world.apply_envelope(bad);
+    let narrower = connection("github", "alice", Some(&["alice"]));
+    lagging.api_server_has(Some(lagging.world.envelope(&narrower, "v")));
+    let answer = lagging.world.ask(&lagging.pod, &["team-a/github"]).await;
+    assert_eq!((answer.status, lagging.looks()), (503, 1));
+    assert_eq!(lagging.decisions().await, [Decision::Allowed, Decision::Failed]);
+}
+
+/// T2: an Envelope that was copied beside another Connection, or kept from a deleted one, opens nothing there.
+#[tokio::test]
+async fn an_envelope_of_another_connection_is_as_good_as_none() {
+    let mut lagging = world(&["web"]);
+    let other = connection("other", "alice", Some(&["web"]));
+    let mut moved = lagging.world.envelope(&other, "another's value");
+    moved.metadata.name = Some("github".into());
+    lagging.world.apply_envelope(moved.clone());
+    lagging.api_server_has(Some(moved.clone()));
+    assert_eq!(lagging.world.ask(&lagging.pod, &["team-a/github"]).await.status, 503);
+    // Rewritten to claim the place: then it is the seal that says no.
+    moved.spec.connection.name = "github".into();
+    moved.spec.connection.uid = lagging.github.metadata.uid.clone().unwrap();
+    lagging.world.apply_envelope(moved.clone());
+    lagging.api_server_has(Some(moved));
+    let answer = lagging.world.ask(&lagging.pod, &["team-a/github"]).await;
+    assert_eq!((answer.status, answer.body.windows(7).any(|w| w == b"another")), (503, false));
+}
+
+/// T1, T2: a forged Keyring that puts an intruder on the register gives it a membership but no key.
+#[tokio::test]
+async fn a_forged_register_opens_nothing() {
+    let mut lagging = world(&["web"]);
+    let good = lagging.world.envelope(&lagging.github, "v");
+    lagging.world.apply_envelope(good.clone());
+    lagging.api_server_has(Some(good));
+    // The intruder takes web's place by name and uid, under its own ServiceAccount.
+    let mut forged = lagging.world.keyring.member("web").unwrap().clone();
+    forged.subject = account("intruder");
+    forged.subject_uid = Some("sa-intruder".into());
+    lagging.world.keyring.register(forged).unwrap();
+    lagging.world.apply_keyring();
+    let mut live = lagging.world.members["web"].clone();
+    live.spec.subject = account("intruder");
+    lagging.world.apply_member(live);
+    lagging.api_server_has(Some(lagging.world.envelope(&lagging.github, "v")));
+    let intact = lagging.world.reread.fresh.lock().unwrap().take();
+    let answer = lagging.world.ask(&lagging.world.tokens.pod("intruder"), &["team-a/github"]).await;
+    assert_eq!(answer.status, 503);
+    assert!(intact.is_some());
+}

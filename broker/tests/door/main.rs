@@ -1,0 +1,12 @@
+//! The workload door with everything behind it but the API server: real keys, real Envelopes, a real audit log on a
+//! real disk; tokens, watches and the second look are fakes.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
+
+mod any_bytes;
+mod audit;
+mod decision;
+mod identity;
+mod lag;
+mod sealing;
+mod world;
