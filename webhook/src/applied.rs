@@ -23,7 +23,7 @@ pub type Items = BTreeSet<String>;
 /// gives the items that are to be removed from `sealedData` because their writer no longer lists them.
 ///
 /// An item is kept when this very request gives it a value, in whichever field, and when another writer lists it.
-/// The second rule also makes a second call in the same request (reinvocation) change nothing.
+/// The first rule also makes a second call in the same request (reinvocation) change nothing.
 ///
 /// # Errors
 /// [`Refusal::AcceptField`] when the annotation is not what kubectl writes: then nobody can say whether it holds a
@@ -40,7 +40,7 @@ pub fn settle(request: &Request, draft: &mut Draft) -> Result<Items, Refusal> {
         dropped.extend(client_side.dropped.iter().cloned());
     }
     dropped.retain(|item| !listed.contains(item) && !renewed.contains(item));
-    dropped.retain(|item| sealed(old, item).is_some());
+    dropped.retain(|item| sealed(new, item).is_some());
 
     if let Some(client_side) = client_side {
         client_side.record(draft, &dropped)?;

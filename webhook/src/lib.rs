@@ -29,6 +29,9 @@ pub mod stamp;
 pub mod state;
 pub mod validate;
 
+#[cfg(test)]
+mod fixtures;
+
 use std::sync::Arc;
 
 use coffer_runtime::{Admin, AdminArgs, Metrics, Readiness, Shutdown, TlsArgs, client, serve_tls};

@@ -212,6 +212,3 @@ pub fn check_subject(field: &str, subject: &Subject) -> Result<(), Refusal> {
     };
     Err(Refusal::field(format!("{field}.{kind}.name"), problem))
 }
-
-#[cfg(test)]
-mod fixtures;

@@ -1,1 +1,131 @@
+use super::*;
+use crate::fixtures::{Custodian, circumstances, cluster, patched, put, request, vault};
 
+fn manifest(spec: Value) -> Value {
+    json!({
+        "apiVersion": "coffer.dev/v1alpha1", "kind": "Vault",
+        "metadata": {"namespace": "a", "name": "new"}, "spec": spec,
+    })
+}
+
+async fn write(directory: &Directory, by: &str, object: &Value, old: &Value) -> Result<Value, Refusal> {
+    let operation = if old.is_null() { "CREATE" } else { "UPDATE" };
+    let admitted =
+        admit(request(operation, by, object.clone(), old.clone()), directory, &circumstances()).await?;
+    Ok(patched(object, &admitted.patch))
+}
+
+async fn refused(directory: &Directory, by: &str, spec: Value) -> String {
+    write(directory, by, &manifest(spec), &Value::Null).await.expect_err("must be refused").to_string()
+}
+
+/// T20
+#[tokio::test]
+async fn whoever_makes_a_vault_owns_it_and_is_stamped() {
+    let directory = cluster(&Custodian::new());
+    for (by, owner) in [
+        ("carol", json!({"user": {"name": "carol"}})),
+        ("system:serviceaccount:ci:deploy", json!({"serviceAccount": {"namespace": "ci", "name": "deploy"}})),
+    ] {
+        for spec in
+            [json!({}), json!({"owners": []}), Value::Null, json!({"lastWriter": {"username": "root"}})]
+        {
+            let stored = write(&directory, by, &manifest(spec), &Value::Null).await.expect("RBAC let it in");
+            assert_eq!(stored["spec"]["owners"], json!([owner]));
+            assert_eq!(stored["spec"]["lastWriter"]["username"], by);
+        }
+    }
+    let owners = json!([{"user": {"name": "dave"}}]);
+    let stored = write(&directory, "carol", &manifest(json!({"owners": owners})), &Value::Null)
+        .await
+        .expect("for dave");
+    assert_eq!(stored["spec"]["owners"], owners);
+}
+
+#[tokio::test]
+async fn a_change_takes_an_owner_and_keeps_owners_that_the_manifest_never_named() {
+    let custodian = Custodian::new();
+    let directory = cluster(&custodian);
+    let stored = vault("a", "team", json!({"owners": [{"user": {"name": "alice"}}]}), custodian.status());
+    let mut replaced = stored.clone();
+    replaced["spec"] = json!({"memberTTL": "90d"});
+    let after = write(&directory, "alice", &replaced, &stored).await.expect("the owner may");
+    assert_eq!(after["spec"]["owners"], stored["spec"]["owners"]);
+    assert_eq!(after["spec"]["lastWriter"]["username"], "alice");
+    for by in ["bob", "mallory"] {
+        assert!(
+            matches!(write(&directory, by, &replaced, &stored).await, Err(Refusal::Authorize(_))),
+            "{by}"
+        );
+    }
+    let mut labelled = stored.clone();
+    labelled["metadata"]["labels"] = json!({"a": "b"});
+    assert_eq!(write(&directory, "mallory", &labelled, &stored).await, Ok(labelled));
+}
+
+/// C2: one default vault per namespace; only an owner marks one.
+#[tokio::test]
+async fn a_second_default_vault_of_a_namespace_is_refused() {
+    let custodian = Custodian::new();
+    let directory = cluster(&custodian);
+    let mark = json!({"coffer.dev/is-default-vault": "true"});
+    let stored = vault("a", "team", json!({"owners": [{"user": {"name": "alice"}}]}), custodian.status());
+    let mut marked = stored.clone();
+    marked["metadata"]["annotations"] = mark.clone();
+    assert!(matches!(write(&directory, "mallory", &marked, &stored).await, Err(Refusal::Authorize(_))));
+    let after = write(&directory, "alice", &marked, &stored).await.expect("the owner may");
+    assert_eq!(after["spec"].get("lastWriter"), None, "the spec did not change");
+    put(&directory, marked);
+    let mut second = manifest(json!({}));
+    second["metadata"]["annotations"] = mark;
+    let text = write(&directory, "carol", &second, &Value::Null).await.expect_err("two").to_string();
+    assert_eq!(
+        text,
+        "metadata.annotations: Vault 'a/team' is this namespace's default already; take its mark away first"
+    );
+    second["metadata"]["namespace"] = "b".into();
+    assert!(write(&directory, "carol", &second, &Value::Null).await.is_ok());
+}
+
+#[tokio::test]
+async fn bad_fields_are_refused_with_field_problem_and_accepted_form() {
+    let directory = cluster(&Custodian::new());
+    let role = |name: &str| json!({"name": name, "verbs": ["use"]});
+    for (spec, expected) in [
+        (json!({"memberTTL": "1y"}), "spec.memberTTL: '1y' is no duration"),
+        (json!({"rotation": {"interval": "x"}}), "spec.rotation.interval: 'x' is no duration"),
+        (json!({"roles": [role("admin")]}), "spec.roles[0].name: 'admin' is built in and cannot be changed"),
+        (json!({"roles": [role("ci"), role("ci")]}), "spec.roles[1].name: 'ci' is defined twice"),
+        (
+            json!({"roles": [{"name": "ci", "verbs": [], "rateLimit": "x"}]}),
+            "spec.roles[0].rateLimit: 'x' is no rate limit",
+        ),
+        (json!({"roles": [{"name": "ci", "verbs": ["fly"]}]}), "spec.roles: does not fit the schema"),
+        (
+            json!({"owners": [{"user": {"name": "*"}}]}),
+            "spec.owners[0].user.name: must be one identity's own name",
+        ),
+        (
+            json!({"access": {"namespaces": "Some"}}),
+            "spec.access.namespaces: not understood: write Same, All, or",
+        ),
+    ] {
+        let text = refused(&directory, "carol", spec).await;
+        assert!(text.starts_with(expected), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_vault_is_deleted_by_its_owners_and_one_that_nobody_owns_by_whoever_rbac_lets() {
+    let custodian = Custodian::new();
+    let directory = cluster(&custodian);
+    let remove = |by: &'static str, object: Value| {
+        let request = request("DELETE", by, Value::Null, object);
+        let directory = directory.clone();
+        async move { delete(&request, &directory, &circumstances()).await.map(|_| ()) }
+    };
+    let owned = vault("a", "team", json!({"owners": [{"user": {"name": "alice"}}]}), json!({}));
+    assert_eq!(remove("alice", owned.clone()).await, Ok(()));
+    assert!(matches!(remove("bob", owned).await, Err(Refusal::Authorize(_))));
+    assert_eq!(remove("bob", vault("b", "orphan", json!({}), json!({}))).await, Ok(()));
+}
