@@ -1,0 +1,56 @@
+//! Connections: one reconcile looks after a Connection and its Envelope.
+
+pub mod apply;
+pub mod fetch;
+pub mod plan;
+
+use std::{sync::Arc, time::Instant};
+
+use coffer_crds::Connection;
+use k8s_openapi::jiff::Timestamp;
+use kube::{Resource as _, runtime::controller::Action};
+
+use crate::{
+    cache::Key,
+    context::{Context, ReconcileError, rng},
+    meters::{Outcome, Reconciled},
+    report::until,
+};
+
+/// Reconciles one Connection.
+///
+/// # Errors
+/// [`ReconcileError`]; kube's controller asks [`retry`] when to try again.
+pub async fn reconcile(connection: Arc<Connection>, context: Arc<Context>) -> Result<Action, ReconcileError> {
+    let (started, key) = (Instant::now(), Key::of(connection.as_ref()));
+    let result = look(connection, &context).await;
+    let outcome = result.as_ref().map_or_else(ReconcileError::outcome, |(outcome, _)| *outcome);
+    context.meters.reconciled(Reconciled::Connection, outcome, started.elapsed());
+    let (_, action) = result?;
+    context.failures.clear(Reconciled::Connection, key);
+    Ok(action)
+}
+
+async fn look(connection: Arc<Connection>, context: &Context) -> Result<(Outcome, Action), ReconcileError> {
+    let Some(facts) = fetch::fetch(connection, context).await? else {
+        return Ok((Outcome::Unchanged, Action::await_change()));
+    };
+    let plan = plan::plan(&facts, Timestamp::now(), &mut rng());
+    let outcome = if plan.writes.is_empty() { Outcome::Unchanged } else { Outcome::Changed };
+    if plan.refused && outcome == Outcome::Changed {
+        context.meters.not_authorized(Reconciled::Connection);
+    }
+    apply::apply(&facts, plan.writes, context).await?;
+    context.announce(facts.connection.object_ref(&()), plan.notices);
+    Ok((
+        outcome,
+        plan.next.map_or_else(Action::await_change, |next| Action::requeue(until(next, Timestamp::now()))),
+    ))
+}
+
+/// When to try again after an error.
+pub fn retry(connection: Arc<Connection>, error: &ReconcileError, context: Arc<Context>) -> Action {
+    let key = Key::of(connection.as_ref());
+    context.complain(Reconciled::Connection, &key, error);
+    context.failures.retry(Reconciled::Connection, key, error)
+}

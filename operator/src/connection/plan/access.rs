@@ -1,0 +1,145 @@
+//! Who may open the Envelope: owner and scope with uids, and the members that get a slot of their own.
+
+use std::collections::BTreeSet;
+
+use coffer_crds::{
+    AllMembers, Custody, EnvelopeMember, EnvelopeScope, EnvelopeSpec, RegisteredMember, conditions::reason,
+    limits::MAX_RESTRICTED_MEMBERS,
+};
+use coffer_envelope::{Access, Recipient, key_hash, listed_scope};
+use coffer_keys::member_key::MemberPublicKey;
+use coffer_policy::{Scope, roles::Role};
+use kube::ResourceExt as _;
+
+use super::{At, status::Finding};
+use crate::standing::in_force;
+
+/// Owner and scope by name.
+pub(super) struct Wish {
+    /// The owner's name.
+    pub(super) owner: String,
+    /// The scope.
+    pub(super) scope: Scope,
+}
+
+impl Wish {
+    /// What an Envelope records.
+    pub(super) fn recorded(spec: &EnvelopeSpec) -> Self {
+        Self { owner: spec.owner.name.clone(), scope: Scope::of_envelope(spec) }
+    }
+}
+
+/// A wish with uids and keys.
+pub(super) struct Granted {
+    owner: EnvelopeMember,
+    scope: EnvelopeScope,
+    recipients: Vec<(RegisteredMember, Option<MemberPublicKey>)>,
+    /// Names in the scope that gain nothing: no member, or another than the one that was listed.
+    pub(super) unknown: Vec<String>,
+}
+
+impl Granted {
+    /// As the Envelope's writer wants it.
+    pub(super) fn access(&self) -> Access<'_> {
+        let recipients = self.recipients.iter().map(|(member, key)| Recipient { member, key: key.as_ref() });
+        Access { owner: self.owner.clone(), scope: self.scope.clone(), recipients: recipients.collect() }
+    }
+}
+
+/// Whether a member of that name is in force.
+pub(super) fn is_in_force(at: &At<'_>, name: &str) -> bool {
+    present(at, name).is_some()
+}
+
+/// Binds names to members. A name keeps the uid that the Envelope recorded for it: another member of that name gains
+/// nothing until the name is taken out and listed again.
+pub(super) fn grant(at: &At<'_>, wish: &Wish, recorded: Option<&EnvelopeSpec>) -> Result<Granted, Finding> {
+    let mut unknown = Vec::new();
+    let mut bind = |name: &str| -> EnvelopeMember {
+        let before = recorded.and_then(|recorded| recorded_uid(recorded, name));
+        let now = present(at, name).map(|(entry, _)| entry.uid.clone());
+        let uid = before.or_else(|| now.clone()).unwrap_or_default();
+        if now.as_ref() != Some(&uid) && !is_registered(at, name, &uid) {
+            unknown.push(String::from(name));
+        }
+        EnvelopeMember { name: String::from(name), uid }
+    };
+    let owner = bind(&wish.owner);
+    let scope = match &wish.scope {
+        Scope::All => EnvelopeScope::All(AllMembers {}),
+        Scope::Listed(names) => {
+            let names: BTreeSet<&str> =
+                names.iter().map(String::as_str).filter(|name| *name != wish.owner).collect();
+            let mut members: Vec<EnvelopeMember> = names.into_iter().map(&mut bind).collect();
+            members.push(owner.clone());
+            listed_scope(members)
+                .map_err(|error| Finding::kept(reason::INVALID_SPEC, format!("spec.members {error}")))?
+        }
+    };
+    let recipients = recipients(at, &scope)?;
+    Ok(Granted { owner, scope, recipients, unknown })
+}
+
+fn recorded_uid(recorded: &EnvelopeSpec, name: &str) -> Option<String> {
+    let listed: &[EnvelopeMember] = match &recorded.members {
+        EnvelopeScope::All(_) => &[],
+        EnvelopeScope::Listed(members) => members,
+    };
+    let found = listed.iter().chain([&recorded.owner]).find(|member| member.name == name);
+    found.map(|member| member.uid.clone()).filter(|uid| !uid.is_empty())
+}
+
+fn is_registered(at: &At<'_>, name: &str, uid: &str) -> bool {
+    at.keys.member(name).is_some_and(|entry| entry.uid == uid && at.vault.member_of(entry).is_some())
+}
+
+/// The members that get a slot of their own: of a list everybody in force whose role opens and covers this Connection;
+/// of `*` those whose role is restricted, since the others have the vault key.
+fn recipients(
+    at: &At<'_>,
+    scope: &EnvelopeScope,
+) -> Result<Vec<(RegisteredMember, Option<MemberPublicKey>)>, Finding> {
+    let name = at.facts.connection.name_any();
+    let opens = |role: &Role| role.opens() && role.covers(&name);
+    let entries: Vec<(&RegisteredMember, Role)> = match scope {
+        EnvelopeScope::All(_) => {
+            let all = at.keys.members().iter().filter_map(|entry| present(at, &entry.name));
+            let restricted: Vec<_> = all.filter(|(_, role)| opens(role) && !role.covers_all()).collect();
+            if restricted.len() > MAX_RESTRICTED_MEMBERS {
+                let message = format!(
+                    "{} members with restricted roles would get a slot; at most {MAX_RESTRICTED_MEMBERS}",
+                    restricted.len()
+                );
+                return Err(Finding::kept(reason::TOO_LARGE, message));
+            }
+            restricted
+        }
+        EnvelopeScope::Listed(members) => members
+            .iter()
+            .filter_map(|member| present(at, &member.name).filter(|(entry, _)| entry.uid == member.uid))
+            .filter(|(_, role)| opens(role))
+            .collect(),
+    };
+    Ok(entries.into_iter().filter_map(|(entry, _)| with_key(at, entry)).collect())
+}
+
+/// A member of the register that is in force, with its role.
+fn present<'a>(at: &At<'a>, name: &str) -> Option<(&'a RegisteredMember, Role)> {
+    let entry = at.keys.member(name)?;
+    let member = at.vault.member_of(entry)?;
+    let role = in_force(&at.vault.vault, member, entry, at.vault.account(member), at.now).ok()?;
+    Some((entry, role))
+}
+
+/// A member with the key that the register names. One whose key is not there (a spec that was changed since) has no
+/// slot rather than one for another key.
+fn with_key(at: &At<'_>, entry: &RegisteredMember) -> Option<(RegisteredMember, Option<MemberPublicKey>)> {
+    match entry.custody {
+        Custody::Brokered => Some((entry.clone(), None)),
+        Custody::Own => {
+            let acceptance = at.vault.member_of(entry)?.spec.acceptance.as_ref()?;
+            let key = MemberPublicKey::parse(acceptance.public_key.as_deref()?).ok()?;
+            (entry.key_hash.as_deref() == Some(key_hash(&key).as_str())).then(|| (entry.clone(), Some(key)))
+        }
+    }
+}

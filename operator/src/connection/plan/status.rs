@@ -1,0 +1,155 @@
+//! The Connection's status.
+
+use coffer_crds::{
+    Connection, ConnectionPhase, ConnectionStatus, EnvelopeScope, EnvelopeSpec,
+    conditions::{self, reason},
+};
+use coffer_policy::release::expires_at;
+use k8s_openapi::jiff::Timestamp;
+
+use super::super::fetch::{Facts, Keys};
+use crate::{
+    report::{self, Wanted},
+    standing::utc,
+};
+
+/// Why not all of the spec is in effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Finding {
+    /// The reason of `Ready=False`.
+    pub(super) reason: &'static str,
+    message: String,
+    /// The phase, when it is this even if there are values from before.
+    phase: Option<ConnectionPhase>,
+}
+
+impl Finding {
+    /// Comes right by itself, or when something else is mended.
+    pub(super) fn pending(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), phase: Some(ConnectionPhase::Pending) }
+    }
+
+    /// Cannot come into effect, and what was in effect may not go on.
+    pub(super) fn invalid(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), phase: Some(ConnectionPhase::Invalid) }
+    }
+
+    /// Cannot come into effect; what was in effect goes on.
+    pub(super) fn kept(reason: &'static str, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into(), phase: None }
+    }
+
+    /// Whether it says that the Envelope is not to be believed.
+    pub(super) fn is_about_envelope(&self) -> bool {
+        [reason::NOT_ADOPTED, reason::ENVELOPE_INVALID].contains(&self.reason)
+    }
+
+    fn without_values(&self) -> ConnectionPhase {
+        self.phase.unwrap_or(match self.reason {
+            reason::UNKNOWN_OWNER | reason::PENDING | reason::NO_ITEMS => ConnectionPhase::Pending,
+            _ => ConnectionPhase::Invalid,
+        })
+    }
+}
+
+/// The operator's part of the status, and when time alone changes it. `lastUsedAt` is the broker's.
+pub(super) fn of(
+    facts: &Facts,
+    envelope: Option<&EnvelopeSpec>,
+    finding: Option<&Finding>,
+    unknown: &[String],
+    now: Timestamp,
+) -> (ConnectionStatus, Option<Timestamp>) {
+    let connection = &facts.connection;
+    let before = connection.status.clone().unwrap_or_default();
+    let mut status = match envelope {
+        Some(spec) => ConnectionStatus {
+            version: Some(spec.version),
+            items: spec.items.keys().cloned().collect(),
+            created_at: Some(spec.created_at.clone()),
+            created_by: Some(spec.created_by.clone()),
+            last_refreshed: spec.history.last().map(|entry| entry.at.clone()),
+            key_epoch: Some(spec.epoch),
+            ..ConnectionStatus::default()
+        },
+        // What was known stays to be seen while the Envelope cannot be believed.
+        None => ConnectionStatus { last_used_at: None, conditions: Vec::new(), ..before.clone() },
+    };
+    let end = expires_at(&Connection { status: Some(status.clone()), ..connection.as_ref().clone() });
+    let expired = end.filter(|end| *end <= now && envelope.is_some());
+    let (phase, ready) = match (finding, expired) {
+        (Some(finding), _) => {
+            let phase = match (envelope, finding.phase) {
+                (Some(_), None) if expired.is_some() => ConnectionPhase::Expired,
+                (Some(_), None) => ConnectionPhase::Ready,
+                (_, Some(phase)) => phase,
+                (None, None) => finding.without_values(),
+            };
+            (phase, Wanted::not_ready(finding.reason, finding.message.clone()))
+        }
+        (None, Some(end)) => {
+            let message = format!("expired at {}; give it a new value or another expiresAt", utc(end));
+            (ConnectionPhase::Expired, Wanted::not_ready(reason::EXPIRED, message))
+        }
+        (None, None) => (ConnectionPhase::Ready, Wanted::yes(conditions::READY, reason::AVAILABLE, "")),
+    };
+    let mut wanted = vec![ready];
+    if let Some(spec) = envelope {
+        wanted.push(resolved(unknown));
+        wanted.push(pending(facts, spec));
+        wanted.extend(advised(spec, &before));
+    }
+    status.phase = Some(phase);
+    status.observed_generation = connection.metadata.generation;
+    status.conditions = report::conditions(&wanted, &before.conditions, connection.metadata.generation, now);
+    (status, end.filter(|end| *end > now))
+}
+
+fn resolved(unknown: &[String]) -> Wanted {
+    if unknown.is_empty() {
+        return Wanted::yes(conditions::SCOPE_RESOLVED, reason::ALL_KNOWN, "");
+    }
+    let message = format!(
+        "no Active member, or another than the one that was listed (take the name out and list it again): {}",
+        unknown.join(", ")
+    );
+    Wanted::no(conditions::SCOPE_RESOLVED, reason::UNKNOWN_MEMBER, message)
+}
+
+/// Whether somebody who should not may know the vault key under which this Envelope's data key lies. Listed scopes
+/// have no such slot: they got a new data key at once.
+fn pending(facts: &Facts, spec: &EnvelopeSpec) -> Wanted {
+    let (newest, current) = match facts.vault.as_ref().map(|vault| &vault.keys) {
+        Some(Keys::Open(keys, _)) => {
+            (keys.epochs().map(|epoch| epoch.epoch).max().unwrap_or_default(), keys.current())
+        }
+        Some(Keys::Absent | Keys::Unusable(_)) | None => (spec.epoch, spec.epoch),
+    };
+    let behind = spec.epoch < newest && matches!(spec.members, EnvelopeScope::All(_));
+    if !behind && spec.epoch >= current {
+        return Wanted::no(conditions::ROTATION_PENDING, reason::UP_TO_DATE, "");
+    }
+    let causes =
+        facts.vault.iter().flat_map(|vault| vault.vault.status.iter().flat_map(|status| &status.conditions));
+    let mut causes = causes
+        .filter(|condition| condition.type_ == conditions::ROTATION_PENDING && condition.status == "True");
+    let cause = causes.next().and_then(|known| reason::ALL.iter().find(|reason| reason.name == known.reason));
+    let message = format!("sealed in epoch {}; epoch {newest} is to take its place", spec.epoch);
+    Wanted::yes(
+        conditions::ROTATION_PENDING,
+        cause.map_or(reason::MEMBER_REMOVED, |cause| cause.name),
+        message,
+    )
+}
+
+fn advised(spec: &EnvelopeSpec, before: &ConnectionStatus) -> Option<Wanted> {
+    let type_ = conditions::PROVIDER_ROTATION_ADVISED;
+    if spec.advised.is_empty() {
+        let was = before.conditions.iter().any(|condition| condition.type_ == type_);
+        return was.then(|| Wanted::no(type_, reason::VALUE_CHANGED, ""));
+    }
+    let did_read = spec.advised.iter().any(|advised| advised.reason == reason::MEMBER_DID_READ);
+    let reason = if did_read { reason::MEMBER_DID_READ } else { reason::MEMBER_COULD_READ };
+    let names: Vec<_> = spec.advised.iter().map(|advised| advised.member.as_str()).collect();
+    Some(Wanted::yes(type_, reason, format!("who may know the value: {}", names.join(", "))))
+}

@@ -1,0 +1,80 @@
+//! The operator: Vaults, members and Connections into Keyrings and Envelopes.
+//!
+//! | room | what it does |
+//! | --- | --- |
+//! | [`caches`], [`cache`], [`watches`], [`triggers`], [`queue`] | what is known, and what a change concerns |
+//! | [`vault`] | a Vault, its Keyring, its members and their RoleBindings |
+//! | [`connection`] | a Connection and its Envelope |
+//! | [`installation`] | the custodian root, the certificates, and who trusts them |
+//! | [`standing`] | whether a member is in force: what both reconciles follow |
+//! | [`apply`], [`report`], [`meters`] | the one way to write, and what people see |
+//! | [`leading`] | what runs while this replica leads |
+//!
+//! Every reconcile is `fetch → plan → apply → report`; `plan` is pure.
+
+pub mod apply;
+pub mod cache;
+pub mod caches;
+pub mod connection;
+pub mod context;
+pub mod installation;
+pub mod leading;
+pub mod meters;
+pub mod queue;
+pub mod report;
+pub mod standing;
+pub mod triggers;
+pub mod vault;
+pub mod watches;
+
+use std::sync::Arc;
+
+use clap::Parser;
+use coffer_runtime::{Admin, AdminArgs, Metrics, Readiness, Shutdown};
+
+use crate::{caches::Caches, leading::Installation, queue::Queues, watches::Watched};
+
+/// The root of trust, chosen in the chart; never another by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Root {
+    /// A Secret in the installation's own namespace.
+    Local,
+}
+
+/// Turns Vaults, members and Connections into Keyrings and Envelopes.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "coffer-operator", version)]
+pub struct Args {
+    /// Which root of trust wraps the custodian root.
+    #[arg(long, value_enum, default_value = "local")]
+    pub root: Root,
+    /// Namespace of this installation.
+    #[arg(long, env = "POD_NAMESPACE", default_value = "coffer-system")]
+    pub namespace: String,
+    /// This pod's name, by which it stands for election.
+    #[arg(long, env = "POD_NAME", default_value = "coffer-operator")]
+    pub pod_name: String,
+    /// The operator's user name as admission sees it; default: ServiceAccount coffer-operator of the namespace.
+    #[arg(long)]
+    pub user: Option<String>,
+    /// The admin port.
+    #[command(flatten)]
+    pub admin: AdminArgs,
+}
+
+/// Runs until `shutdown`.
+///
+/// # Errors
+/// When the API server's address or the admin port is not to be had at the start.
+pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
+    let Root::Local = args.root;
+    let (metrics, readiness) = (Metrics::new(), Readiness::new());
+    let meters = meters::Meters::new(&metrics);
+    let client = coffer_runtime::client().await?;
+    let watched = Watched { caches: Arc::new(Caches::new()), queues: Arc::new(Queues::default()) };
+    watches::start(&client, &watched, &readiness, &shutdown);
+    let installation = Installation::new(&args, client, watched, meters, &readiness);
+    Admin::new(readiness, metrics).start(args.admin.admin_listen, &shutdown).await?;
+    installation.run(&shutdown).await;
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! Whether a registered member is in force: the one answer that wraps, slots, bindings and phases follow from.
+//!
+//! The register remembers a member from its acceptance until its VaultMember is gone. In between it may be suspended,
+//! expired, or without its ServiceAccount; then it keeps its place in the register (so that nothing is accepted
+//! twice, and a stranger under an old name stays one) but nothing is wrapped for it.
+
+use coffer_crds::{
+    Custody, CustodyPolicy, MemberPhase, RegisteredMember, Subject, Vault, VaultMember, conditions::reason,
+};
+use coffer_policy::{
+    identity::{ends_at, with_namespace},
+    roles::{Role, role},
+};
+use k8s_openapi::{api::core::v1::ServiceAccount, jiff::Timestamp};
+use kube::{ResourceExt as _, core::PartialObjectMeta};
+
+use crate::cache::Key;
+
+/// What matters of a ServiceAccount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its object's uid.
+    pub uid: String,
+    /// The vaults that it accepts by the annotation `coffer.dev/accept`.
+    pub accepts: Vec<Key>,
+}
+
+impl Account {
+    /// Reads what matters from its metadata.
+    pub fn of(found: &PartialObjectMeta<ServiceAccount>) -> Self {
+        let text =
+            found.annotations().get(coffer_crds::annotations::ACCEPT).map(String::as_str).unwrap_or_default();
+        let accepts = text.split(',').filter_map(|vault| vault.trim().split_once('/'));
+        Self {
+            uid: found.metadata.uid.clone().unwrap_or_default(),
+            accepts: accepts.map(|(namespace, name)| Key::new(namespace, name)).collect(),
+        }
+    }
+
+    /// The ServiceAccount that a subject names, if it names one.
+    pub fn key(subject: &Subject, namespace: &str) -> Option<Key> {
+        match with_namespace(subject, namespace) {
+            Subject::ServiceAccount(account) => {
+                Some(Key::new(account.namespace.unwrap_or_default(), account.name))
+            }
+            Subject::User(_) | Subject::Group(_) | Subject::External(_) => None,
+        }
+    }
+}
+
+/// Why a member is not in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Out {
+    /// The phase that says so.
+    pub phase: MemberPhase,
+    /// The reason of `Ready=False`.
+    pub reason: &'static str,
+    /// The sentence for it.
+    pub message: String,
+}
+
+impl Out {
+    /// Not in force.
+    pub fn new(phase: MemberPhase, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { phase, reason, message: message.into() }
+    }
+}
+
+/// The role of a registered member that is in force, or why it is not. `account` is its ServiceAccount as it is now.
+///
+/// # Errors
+/// [`Out`].
+pub fn in_force(
+    vault: &Vault,
+    member: &VaultMember,
+    entry: &RegisteredMember,
+    account: Option<&Account>,
+    now: Timestamp,
+) -> Result<Role, Out> {
+    let namespace = member.namespace().unwrap_or_default();
+    if member.spec.declined {
+        return Err(Out::new(MemberPhase::Declined, reason::DECLINED, "the subject declined"));
+    }
+    if with_namespace(&member.spec.subject, &namespace) != entry.subject {
+        let message =
+            "spec.subject differs from the subject that was accepted; delete this member and make another";
+        return Err(Out::new(MemberPhase::Invited, reason::INVALID_SPEC, message));
+    }
+    if member.spec.suspended {
+        return Err(Out::new(MemberPhase::Suspended, reason::SUSPENDED, "spec.suspended is set"));
+    }
+    let end = ends_at(member, &entry.role, Some(entry.accepted_at.0), vault);
+    if let Some(end) = end.filter(|end| *end <= now) {
+        return Err(Out::new(MemberPhase::Expired, reason::EXPIRED, format!("expired at {}", utc(end))));
+    }
+    if matches!(entry.subject, Subject::ServiceAccount(_)) {
+        same_account(entry, account)?;
+    }
+    if vault.spec.custody == CustodyPolicy::SelfOnly && entry.custody == Custody::Brokered {
+        return Err(custody_refused());
+    }
+    role(&vault.spec, &entry.role).ok_or_else(|| unknown_role(&entry.role))
+}
+
+fn same_account(entry: &RegisteredMember, account: Option<&Account>) -> Result<(), Out> {
+    let Some(account) = account else {
+        let message = "the ServiceAccount does not exist any more";
+        return Err(Out::new(MemberPhase::Invited, reason::SUBJECT_MISSING, message));
+    };
+    if entry.subject_uid.as_deref() == Some(account.uid.as_str()) {
+        return Ok(());
+    }
+    let message = "the ServiceAccount was deleted and made again; accept it anew by annotating it with \
+                   coffer.dev/accept: <vault-namespace>/<vault>, or delete this member and make another";
+    Err(Out::new(MemberPhase::Invited, reason::SUBJECT_CHANGED, message))
+}
+
+/// The vault takes only members with a key of their own.
+pub fn custody_refused() -> Out {
+    let message = "the vault is custody: SelfOnly, and this member brought no key; accept with a public key";
+    Out::new(MemberPhase::Accepted, reason::CUSTODY_REFUSED, message)
+}
+
+/// The role is neither built in nor one of the vault's.
+pub fn unknown_role(name: &str) -> Out {
+    let message =
+        format!("role '{name}' is neither owner, admin or member nor one of the vault's spec.roles");
+    Out::new(MemberPhase::Accepted, reason::UNKNOWN_ROLE, message)
+}
+
+/// A moment as messages show it.
+pub fn utc(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}

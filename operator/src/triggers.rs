@@ -1,0 +1,220 @@
+//! Which Vaults and Connections a change concerns. Pure but for the look into the caches.
+
+use std::collections::BTreeSet;
+
+use coffer_crds::{Connection, Envelope, Keyring, RegisteredMember, Vault, VaultMember};
+use coffer_policy::roles;
+use k8s_openapi::api::{
+    core::v1::{Namespace, ServiceAccount},
+    rbac::v1::RoleBinding,
+};
+use kube::{ResourceExt as _, core::PartialObjectMeta};
+
+use crate::{
+    cache::{Change, Key},
+    caches::{
+        Caches, VAULT_LABEL, account_term, claim_terms, member_term, namespace_term, vault_of, vault_term,
+    },
+};
+
+/// What is to be reconciled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Vaults, at once.
+    pub vaults: BTreeSet<Key>,
+    /// Vaults whose counts may have changed; a moment later is fine.
+    pub counts: BTreeSet<Key>,
+    /// Connections, at once.
+    pub connections: BTreeSet<Key>,
+}
+
+/// A kind whose changes concern something.
+pub trait Concerns: Sized {
+    /// What the change concerns.
+    fn touched(change: &Change<Self>, caches: &Caches) -> Touched;
+}
+
+impl Concerns for Vault {
+    fn touched(change: &Change<Self>, caches: &Caches) -> Touched {
+        let mut touched = Touched::default();
+        let Some(vault) = change.versions().last() else { return touched };
+        let key = Key::of(vault.as_ref());
+        if change.after.is_some() {
+            touched.vaults.insert(key.clone());
+        }
+        // A status of our own making concerns no Connection.
+        let same = |before: &Vault, after: &Vault| {
+            before.metadata.uid == after.metadata.uid
+                && before.spec == after.spec
+                && before.annotations() == after.annotations()
+        };
+        let unchanged = change.before.as_ref().zip(change.after.as_ref()).is_some_and(|(b, a)| same(b, a));
+        if !unchanged {
+            touched.connections.extend(caches.connections.keys_having(&vault_term(&key)));
+            touched.connections.extend(caches.connections.keys_having(DEFAULT_TERM));
+        }
+        touched
+    }
+}
+
+/// The search term of Connections that name no vault.
+pub const DEFAULT_TERM: &str = "default-vault";
+
+impl Concerns for VaultMember {
+    fn touched(change: &Change<Self>, caches: &Caches) -> Touched {
+        let mut touched = Touched::default();
+        for member in change.versions() {
+            let namespace = member.namespace().unwrap_or_default();
+            touched.vaults.insert(Key::new(namespace, &member.spec.vault));
+        }
+        let standing = |member: &VaultMember| {
+            let phase = member.status.as_ref().and_then(|status| status.phase);
+            (member.metadata.uid.clone(), member.spec.clone(), phase)
+        };
+        let before = change.before.as_deref().map(standing);
+        let after = change.after.as_deref().map(standing);
+        if before != after {
+            for member in change.versions() {
+                let vault = Key::new(member.namespace().unwrap_or_default(), &member.spec.vault);
+                concern_member(&mut touched, caches, &vault, &member.name_any(), &member.spec.role);
+            }
+        }
+        touched
+    }
+}
+
+impl Concerns for Keyring {
+    fn touched(change: &Change<Self>, caches: &Caches) -> Touched {
+        let mut touched = Touched::default();
+        let Some(keyring) = change.versions().last() else { return touched };
+        let vault = Key::of(keyring.as_ref());
+        touched.vaults.insert(vault.clone());
+        let (Some(before), Some(after)) = (&change.before, &change.after) else {
+            touched.connections = caches.connections_of(&vault);
+            return touched;
+        };
+        let epochs = |keyring: &Keyring| {
+            let newest = keyring.spec.epochs.iter().map(|epoch| epoch.epoch).max();
+            (keyring.spec.vault_id.clone(), keyring.spec.current, newest)
+        };
+        if epochs(before) != epochs(after) {
+            touched.connections = caches.connections_of(&vault);
+            return touched;
+        }
+        for member in differing(&before.spec.members, &after.spec.members) {
+            concern_member(&mut touched, caches, &vault, &member.name, &member.role);
+        }
+        touched
+    }
+}
+
+/// Entries that are not in both registers alike.
+fn differing<'a>(
+    before: &'a [RegisteredMember],
+    after: &'a [RegisteredMember],
+) -> impl Iterator<Item = &'a RegisteredMember> {
+    let gone = before.iter().filter(|entry| !after.contains(entry));
+    gone.chain(after.iter().filter(|entry| !before.contains(entry)))
+}
+
+/// Connections that list the member or are its own; all of the vault if its role may be restricted by globs, since
+/// such a member has a slot of its own in each that it covers.
+fn concern_member(touched: &mut Touched, caches: &Caches, vault: &Key, name: &str, role: &str) {
+    if roles::BUILT_IN.contains(&role) {
+        touched.connections.extend(caches.connections.keys_having(&member_term(name)).into_iter().filter(
+            |key| {
+                caches
+                    .connections
+                    .get(key)
+                    .is_some_and(|connection| caches.vault_key_of(&connection).is_none_or(|of| of == *vault))
+            },
+        ));
+    } else {
+        touched.connections.extend(caches.connections_of(vault));
+    }
+}
+
+impl Concerns for Connection {
+    fn touched(change: &Change<Self>, caches: &Caches) -> Touched {
+        let mut touched = Touched::default();
+        for connection in change.versions() {
+            if let Some(vault) = vault_of(connection) {
+                touched.counts.insert(vault);
+            }
+        }
+        if let Some(connection) = &change.after {
+            touched.connections.insert(Key::of(connection.as_ref()));
+        }
+        let claims = |connection: &Connection| (connection.metadata.uid.clone(), claim_terms(connection));
+        let before = change.before.as_deref().map(claims);
+        let after = change.after.as_deref().map(claims);
+        if before != after {
+            // Whoever was a younger duplicate may be the only one now, and the other way round.
+            for term in before.iter().chain(&after).flat_map(|(_, terms)| terms) {
+                touched.connections.extend(caches.connections.keys_having(term));
+            }
+        }
+        touched
+    }
+}
+
+impl Concerns for Envelope {
+    fn touched(change: &Change<Self>, caches: &Caches) -> Touched {
+        let mut touched = Touched::default();
+        for envelope in change.versions() {
+            let key = Key::of(envelope.as_ref());
+            if let Some(connection) = caches.connections.get(&key) {
+                touched.counts.extend(caches.vault_key_of(&connection));
+                touched.connections.insert(key);
+            }
+        }
+        touched
+    }
+}
+
+impl Concerns for PartialObjectMeta<ServiceAccount> {
+    fn touched(change: &Change<Self>, caches: &Caches) -> Touched {
+        let mut touched = Touched::default();
+        let matters = |account: &Self| (account.metadata.uid.clone(), account.metadata.annotations.clone());
+        if change.before.as_deref().map(matters) == change.after.as_deref().map(matters) {
+            return touched;
+        }
+        for account in change.versions() {
+            for key in caches.members.keys_having(&account_term(&Key::of(account.as_ref()))) {
+                if let Some(member) = caches.members.get(&key) {
+                    let vault = Key::new(&key.namespace, &member.spec.vault);
+                    concern_member(&mut touched, caches, &vault, &key.name, &member.spec.role);
+                    touched.vaults.insert(vault);
+                }
+            }
+        }
+        touched
+    }
+}
+
+impl Concerns for PartialObjectMeta<Namespace> {
+    fn touched(change: &Change<Self>, caches: &Caches) -> Touched {
+        let mut touched = Touched::default();
+        let labels = |namespace: &Self| namespace.metadata.labels.clone();
+        if change.before.as_deref().map(labels) != change.after.as_deref().map(labels) {
+            for namespace in change.versions() {
+                touched
+                    .connections
+                    .extend(caches.connections.keys_having(&namespace_term(&namespace.name_any())));
+            }
+        }
+        touched
+    }
+}
+
+impl Concerns for RoleBinding {
+    fn touched(change: &Change<Self>, _: &Caches) -> Touched {
+        let mut touched = Touched::default();
+        for binding in change.versions() {
+            if let Some(vault) = binding.labels().get(VAULT_LABEL) {
+                touched.vaults.insert(Key::new(binding.namespace().unwrap_or_default(), vault));
+            }
+        }
+        touched
+    }
+}

@@ -1,0 +1,103 @@
+//! Reads everything that a Vault's plan is made from.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use coffer_crds::{Envelope, Keyring, Vault, VaultMember};
+use coffer_envelope::Custodian;
+use coffer_runtime::within;
+use k8s_openapi::api::rbac::v1::RoleBinding;
+use kube::Api;
+
+use crate::{
+    cache::Key,
+    caches::{namespace_term, vault_term},
+    context::{Context, READ_TIMEOUT, ReconcileError},
+    installation::custody::Custody,
+    standing::Account,
+};
+
+/// What is known about a Vault and everything that belongs to it.
+pub struct Facts {
+    /// The Vault.
+    pub vault: Arc<Vault>,
+    /// The custodian root, or the sentence that says why there is none.
+    pub custodian: Result<Custodian, String>,
+    /// The object of the Vault's name, whoever it belongs to.
+    pub keyring: Option<Arc<Keyring>>,
+    /// Every VaultMember of the namespace, other vaults' too: names of owners depend on which are taken.
+    pub neighbours: Vec<VaultMember>,
+    /// The ServiceAccounts that members of this vault stand for, as far as they exist.
+    pub accounts: BTreeMap<Key, Account>,
+    /// The RoleBindings that carry the vault's name and the operator's label.
+    pub bindings: Vec<Arc<RoleBinding>>,
+    /// The Envelopes sealed under this vault's id.
+    pub envelopes: Vec<Arc<Envelope>>,
+    /// How many Connections name this vault.
+    pub connections: usize,
+    /// The operator's own user name.
+    pub operator: String,
+}
+
+impl Facts {
+    /// The vault's key.
+    pub fn key(&self) -> Key {
+        Key::of(self.vault.as_ref())
+    }
+
+    /// The VaultMembers of this vault.
+    pub fn members(&self) -> impl Iterator<Item = &VaultMember> {
+        let name = self.vault.metadata.name.as_deref().unwrap_or_default();
+        self.neighbours.iter().filter(move |member| member.spec.vault == name)
+    }
+
+    /// The ServiceAccount that a member stands for, if it stands for one that exists.
+    pub fn account(&self, member: &VaultMember) -> Option<&Account> {
+        let namespace = member.metadata.namespace.as_deref().unwrap_or_default();
+        Account::key(&member.spec.subject, namespace).and_then(|key| self.accounts.get(&key))
+    }
+}
+
+/// Reads the facts about `vault` from the caches; `None` while the custodian root has not been looked at.
+///
+/// # Errors
+/// When an object that the cache misses, but that must exist, cannot be read.
+pub async fn fetch(vault: Arc<Vault>, context: &Context) -> Result<Option<Facts>, ReconcileError> {
+    let custodian = match &*context.custody.borrow() {
+        Custody::Unknown => return Ok(None),
+        Custody::Open(opened) => Ok(opened.custodian.clone()),
+        Custody::Unavailable(why) => Err(why.to_string()),
+    };
+    let caches = &context.watched.caches;
+    let key = Key::of(vault.as_ref());
+    let mut keyring = caches.keyrings.get(&key);
+    if keyring.is_none() && vault.status.as_ref().is_some_and(|status| status.vault_id.is_some()) {
+        // There was one. Whether it is gone is not for a cache to say.
+        let keyrings: Api<Keyring> = Api::namespaced(context.client.clone(), &key.namespace);
+        keyring = within(READ_TIMEOUT, keyrings.get_opt(&key.name)).await?.map(Arc::new);
+    }
+    let neighbours: Vec<VaultMember> = caches
+        .members
+        .having(&namespace_term(&key.namespace))
+        .iter()
+        .map(|member| member.as_ref().clone())
+        .collect();
+    let accounts = neighbours.iter().filter(|member| member.spec.vault == key.name).filter_map(|member| {
+        let account = Account::key(&member.spec.subject, &key.namespace)?;
+        let found = caches.accounts.get(&account)?;
+        Some((account, Account::of(&found)))
+    });
+    let accounts = accounts.collect();
+    let vault_id = keyring.as_ref().map(|keyring| keyring.spec.vault_id.clone());
+    let vault_id = vault_id.or_else(|| vault.status.as_ref()?.vault_id.clone());
+    Ok(Some(Facts {
+        custodian,
+        keyring,
+        neighbours,
+        accounts,
+        bindings: caches.bindings.having(&vault_term(&key)),
+        envelopes: vault_id.map(|id| caches.envelopes.having(&id)).unwrap_or_default(),
+        connections: caches.connections_of(&key).len(),
+        operator: context.operator.clone(),
+        vault,
+    }))
+}

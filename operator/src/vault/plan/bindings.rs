@@ -1,0 +1,111 @@
+//! RoleBindings: what Kubernetes itself lets members do with the objects of their vault's namespace.
+
+use std::collections::BTreeMap;
+
+use coffer_crds::{RegisteredMember, Subject as MemberSubject, Verb};
+use coffer_policy::roles::Role;
+use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
+use kube::{ResourceExt as _, api::ObjectMeta};
+
+use super::{super::fetch::Facts, owner_reference, register::Register};
+use crate::{
+    apply::{MANAGED_BY, MANAGER},
+    caches::VAULT_LABEL,
+};
+
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// Bindings to write.
+pub(super) struct Bindings {
+    /// To be deleted.
+    pub(super) gone: Vec<RoleBinding>,
+    /// To be made.
+    pub(super) new: Vec<RoleBinding>,
+    /// To be put right.
+    pub(super) changed: Vec<RoleBinding>,
+}
+
+/// One RoleBinding per level with members in force; everybody else's is taken back.
+pub(super) fn plan(facts: &Facts, register: &Register) -> Bindings {
+    let mut levels: BTreeMap<&'static str, Vec<Subject>> = BTreeMap::new();
+    for verdict in register.verdicts.values() {
+        if let (Some(entry), Ok(role)) = (&verdict.entry, &verdict.standing) {
+            if let Some(subject) = rbac_subject(entry) {
+                levels.entry(level(role)).or_default().push(subject);
+            }
+        }
+    }
+    let mut bindings = Bindings { gone: Vec::new(), new: Vec::new(), changed: Vec::new() };
+    let uid = facts.vault.metadata.uid.as_ref();
+    let ours = facts.bindings.iter().filter(|binding| {
+        binding.metadata.owner_references.iter().flatten().any(|reference| Some(&reference.uid) == uid)
+    });
+    let mut present: BTreeMap<String, &RoleBinding> =
+        ours.map(|binding| (binding.name_any(), binding.as_ref())).collect();
+    for (level, subjects) in levels {
+        let wanted = binding(facts, level, subjects);
+        match present.remove(&wanted.name_any()) {
+            None => bindings.new.push(wanted),
+            Some(found) if found.role_ref != wanted.role_ref => {
+                // roleRef cannot be changed: the next look makes it anew.
+                bindings.gone.push(found.clone());
+            }
+            Some(found) if found.subjects != wanted.subjects => bindings.changed.push(wanted),
+            Some(_) => {}
+        }
+    }
+    bindings.gone.extend(present.into_values().cloned());
+    bindings
+}
+
+/// Which of the chart's ClusterRoles goes with a role. Those who may invite must be able to write VaultMembers; what
+/// of it they may do is decided by the webhook.
+fn level(role: &Role) -> &'static str {
+    if role.is_owner() {
+        "owner"
+    } else if role.is_admin() || role.allows(Verb::Invite) {
+        "admin"
+    } else {
+        "member"
+    }
+}
+
+fn binding(facts: &Facts, level: &str, subjects: Vec<Subject>) -> RoleBinding {
+    let key = facts.key();
+    let labels = [(MANAGED_BY, MANAGER), (VAULT_LABEL, key.name.as_str())];
+    RoleBinding {
+        metadata: ObjectMeta {
+            name: Some(format!("coffer-vault-{}-{level}", key.name)),
+            namespace: Some(key.namespace.clone()),
+            labels: Some(labels.map(|(label, value)| (String::from(label), String::from(value))).into()),
+            owner_references: Some(vec![owner_reference(&facts.vault)]),
+            ..ObjectMeta::default()
+        },
+        role_ref: RoleRef {
+            api_group: String::from(RBAC),
+            kind: String::from("ClusterRole"),
+            name: format!("coffer-vault-{level}"),
+        },
+        subjects: Some(subjects),
+    }
+}
+
+fn rbac_subject(entry: &RegisteredMember) -> Option<Subject> {
+    let named = |kind: &str, name: &str| Subject {
+        api_group: Some(String::from(RBAC)),
+        kind: String::from(kind),
+        name: String::from(name),
+        namespace: None,
+    };
+    match &entry.subject {
+        MemberSubject::ServiceAccount(account) => Some(Subject {
+            api_group: None,
+            kind: String::from("ServiceAccount"),
+            name: account.name.clone(),
+            namespace: account.namespace.clone(),
+        }),
+        MemberSubject::User(user) => Some(named("User", &user.name)),
+        MemberSubject::Group(group) => Some(named("Group", &group.name)),
+        MemberSubject::External(_) => None,
+    }
+}

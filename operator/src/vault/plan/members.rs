@@ -1,0 +1,171 @@
+//! Statuses of members: phases, conditions and the vault keys that are wrapped for them.
+
+use coffer_crds::{
+    MemberPhase, RegisteredMember, VaultMember, VaultMemberStatus, WrappedVaultKey, conditions,
+    conditions::reason,
+};
+use coffer_envelope::OpenKeyring;
+use coffer_policy::roles::{Role, role};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
+use rand_core::CryptoRng;
+
+use super::{
+    super::fetch::Facts,
+    register::{Register, Verdict},
+    status::Counts,
+};
+use crate::{report, report::Wanted, standing::Out};
+
+/// Somebody who knows the newest vault key and is not to know the next one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Cause {
+    /// The member's name.
+    pub(super) member: String,
+    /// A reason of `RotationPending`.
+    pub(super) reason: &'static str,
+}
+
+/// Statuses to write.
+#[derive(Default)]
+pub(super) struct Statuses {
+    /// Those that lose wrapped keys.
+    pub(super) taken: Vec<(VaultMember, VaultMemberStatus)>,
+    /// All others that change.
+    pub(super) given: Vec<(VaultMember, VaultMemberStatus)>,
+    /// For the Vault's status.
+    pub(super) counts: Counts,
+}
+
+/// Whether the vault key is wrapped for members of this role.
+fn gets_vault_key(role: &Role) -> bool {
+    role.covers_all() && role.opens()
+}
+
+/// Everybody who has the newest vault key wrapped, or had when their VaultMember went, and is not to have the next.
+///
+/// The wrapped keys in a member's status are the evidence for those who still exist: they are taken away only after
+/// the Keyring holds the new epoch, so that no crash in between can make the operator forget it.
+pub(super) fn causes(facts: &Facts, keys: &OpenKeyring, register: &Register) -> Vec<Cause> {
+    let newest = keys.epochs().map(|epoch| epoch.epoch).max().unwrap_or_default();
+    let mut causes: Vec<Cause> = register
+        .removed
+        .iter()
+        .filter(|entry| role(&facts.vault.spec, &entry.role).is_none_or(|role| gets_vault_key(&role)))
+        .map(|entry| Cause { member: entry.name.clone(), reason: reason::MEMBER_REMOVED })
+        .collect();
+    for member in facts.members() {
+        let name = member.name_any();
+        let Some(verdict) = register.verdicts.get(&name) else { continue };
+        let status = member.status.iter().flat_map(|status| &status.wrapped_keys);
+        let Some(newest) = status.into_iter().find(|wrapped| wrapped.epoch == newest) else { continue };
+        if let Some(reason) = loses(keys, verdict, newest) {
+            causes.push(Cause { member: name, reason });
+        }
+    }
+    causes.sort_by(|a, b| a.member.cmp(&b.member));
+    causes
+}
+
+fn loses(keys: &OpenKeyring, verdict: &Verdict, wrapped: &WrappedVaultKey) -> Option<&'static str> {
+    let Some(entry) = &verdict.entry else { return Some(reason::MEMBER_REMOVED) };
+    match &verdict.standing {
+        Ok(role) if !gets_vault_key(role) => Some(reason::ROLE_NARROWED),
+        Ok(_) if keys.is_wrapped(entry, wrapped) => None,
+        Ok(_) => Some(reason::KEY_CHANGED),
+        Err(out) => Some(match out.reason {
+            reason::SUSPENDED => reason::MEMBER_SUSPENDED,
+            reason::EXPIRED => reason::MEMBER_EXPIRED,
+            reason::SUBJECT_MISSING | reason::SUBJECT_CHANGED => reason::SUBJECT_GONE,
+            reason::CUSTODY_REFUSED => reason::KEY_CHANGED,
+            reason::UNKNOWN_ROLE => reason::ROLE_NARROWED,
+            _ => reason::MEMBER_REMOVED,
+        }),
+    }
+}
+
+/// The status of every member, as far as it differs from what is there.
+pub(super) fn statuses(
+    facts: &Facts,
+    keys: &OpenKeyring,
+    register: &Register,
+    now: Timestamp,
+    rng: &mut impl CryptoRng,
+) -> Statuses {
+    let mut statuses = Statuses::default();
+    for member in facts.members() {
+        let Some(verdict) = register.verdicts.get(&member.name_any()) else { continue };
+        let before = member.status.clone().unwrap_or_default();
+        let after = status(keys, member, &before, verdict, now, rng);
+        statuses.counts.active += i64::from(after.phase == Some(MemberPhase::Active));
+        statuses.counts.invited += i64::from(after.phase == Some(MemberPhase::Invited));
+        if (VaultMemberStatus { last_used_at: None, ..before.clone() }) == after {
+            continue;
+        }
+        let loses = before.wrapped_keys.iter().any(|wrapped| !after.wrapped_keys.contains(wrapped));
+        let list = if loses { &mut statuses.taken } else { &mut statuses.given };
+        list.push((member.clone(), after));
+    }
+    statuses
+}
+
+/// The operator's part of a member's status; `lastUsedAt` is the broker's.
+fn status(
+    keys: &OpenKeyring,
+    member: &VaultMember,
+    before: &VaultMemberStatus,
+    verdict: &Verdict,
+    now: Timestamp,
+    rng: &mut impl CryptoRng,
+) -> VaultMemberStatus {
+    let wrapped = match (&verdict.entry, &verdict.standing) {
+        (Some(entry), Ok(role)) if gets_vault_key(role) => {
+            wrap(keys, entry, verdict, &before.wrapped_keys, rng)
+        }
+        (Some(_) | None, Ok(_) | Err(_)) => Ok(Vec::new()),
+    };
+    let (wrapped_keys, failed) = match wrapped {
+        Ok(wrapped) => (wrapped, None),
+        Err(out) => (Vec::new(), Some(out)),
+    };
+    let (phase, ready) = match (&verdict.standing, failed.as_ref().or(verdict.refused.as_ref())) {
+        (Ok(role), None) => {
+            let message = format!("member with role '{}'", role.name());
+            (MemberPhase::Active, Wanted::yes(conditions::READY, reason::ACTIVE, message))
+        }
+        (Ok(_), Some(out)) => (MemberPhase::Active, Wanted::not_ready(out.reason, out.message.clone())),
+        (Err(out), _) => (out.phase, Wanted::not_ready(out.reason, out.message.clone())),
+    };
+    VaultMemberStatus {
+        phase: Some(phase),
+        custody: verdict.entry.as_ref().map(|entry| entry.custody),
+        key_fingerprint: verdict.key.as_ref().map(|key| key.fingerprint().to_string()),
+        challenge: None,
+        wrapped_keys,
+        last_used_at: None,
+        observed_generation: member.metadata.generation,
+        conditions: report::conditions(&[ready], &before.conditions, member.metadata.generation, now),
+    }
+}
+
+/// The vault key of every epoch up to the current one, wrapped for a member. Wraps that are good are kept as they are.
+/// An epoch above the current one is wrapped for nobody until the turn-over begins.
+fn wrap(
+    keys: &OpenKeyring,
+    entry: &RegisteredMember,
+    verdict: &Verdict,
+    before: &[WrappedVaultKey],
+    rng: &mut impl CryptoRng,
+) -> Result<Vec<WrappedVaultKey>, Out> {
+    let epochs = keys.epochs().map(|epoch| epoch.epoch).filter(|epoch| *epoch <= keys.current());
+    let wrapped = epochs.map(|epoch| {
+        let kept = before.iter().find(|wrapped| wrapped.epoch == epoch && keys.is_wrapped(entry, wrapped));
+        match kept {
+            Some(kept) => Ok(kept.clone()),
+            None => keys.wrap_vault_key(entry, verdict.key.as_ref(), epoch, rng),
+        }
+    });
+    wrapped
+        .collect::<Result<_, _>>()
+        .map_err(|error| Out::new(MemberPhase::Accepted, reason::KEY_REFUSED, error.to_string()))
+}

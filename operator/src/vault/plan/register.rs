@@ -1,0 +1,562 @@
+//! Who is a member: the register as it should be, and what there is to say about everybody who is not in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use coffer_crds::{
+    Custody, CustodyPolicy, KeyringSpec, MemberPhase, RegisteredMember, Subject, VaultMember,
+    VaultMemberSpec, Verb, conditions::reason,
+};
+use coffer_envelope::{OpenKeyring, key_hash, subject_ref};
+use coffer_keys::{acceptance::Acceptance, member_key::MemberPublicKey};
+use coffer_policy::{
+    Caller, MemberView,
+    identity::{ends_at, from_register, with_namespace},
+    names::{OwnerMember, owner_members},
+    roles::{self, Role, role},
+    writes::{VaultView, member_recorded, vault_recorded},
+};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use kube::{ResourceExt as _, api::ObjectMeta};
+
+use super::{super::fetch::Facts, owner_reference};
+use crate::{
+    apply::{MANAGED_BY, MANAGER},
+    report::{Wanted, sooner, to_seconds},
+    standing::{Out, custody_refused, in_force, unknown_role, utc},
+};
+
+/// What was found about one VaultMember.
+pub(super) struct Verdict {
+    /// The entry that the register is to hold; `None` = it is not in the register.
+    pub(super) entry: Option<RegisteredMember>,
+    /// The role, if the member is in force, else why it is not.
+    pub(super) standing: Result<Role, Out>,
+    /// What the member changed and may not change; the entry is as it was.
+    pub(super) refused: Option<Out>,
+    /// The key that it brought, as far as the entry names it.
+    pub(super) key: Option<MemberPublicKey>,
+}
+
+/// The register as it should be.
+pub(super) struct Register {
+    /// By the VaultMember's name.
+    pub(super) verdicts: BTreeMap<String, Verdict>,
+    /// Entries whose VaultMember is gone.
+    pub(super) removed: Vec<RegisteredMember>,
+    /// Members to make for `Vault.spec.owners`.
+    pub(super) missing: Vec<VaultMember>,
+    /// Members to make owners.
+    pub(super) raise: Vec<VaultMember>,
+    /// Members that the operator made for owners that are listed no more.
+    pub(super) former_owners: Vec<VaultMember>,
+    /// When time alone changes something.
+    pub(super) next: Option<Timestamp>,
+    ready: Wanted,
+}
+
+impl Register {
+    /// The entries.
+    pub(super) fn entries(&self) -> Vec<RegisteredMember> {
+        self.verdicts.values().filter_map(|verdict| verdict.entry.clone()).collect()
+    }
+
+    /// How many changes are not applied because of their authors.
+    pub(super) fn refused(&self) -> usize {
+        let out = |verdict: &Verdict| {
+            let standing = verdict.standing.as_ref().err();
+            standing.into_iter().chain(&verdict.refused).any(|out| out.reason == reason::NOT_AUTHORIZED)
+        };
+        self.verdicts.values().filter(|verdict| out(verdict)).count()
+            + usize::from(self.ready.reason == reason::NOT_AUTHORIZED)
+    }
+
+    /// The Vault's readiness as far as owners and members go.
+    pub(super) fn ready(&self) -> Wanted {
+        self.ready.clone()
+    }
+}
+
+/// The VaultMembers to make for a new vault's owners.
+pub(super) fn missing_owners(facts: &Facts) -> Vec<VaultMember> {
+    let owners = owner_members(&facts.vault, &facts.neighbours);
+    owners.iter().filter(|owner| !owner.exists).map(|owner| new_owner(facts, owner)).collect()
+}
+
+/// Decides about every member.
+pub(super) fn decide(facts: &Facts, keys: &OpenKeyring, now: Timestamp) -> Register {
+    let owners = owner_members(&facts.vault, &facts.neighbours);
+    let judge = Judge { facts, keys, owners: &owners, now };
+    let spec = facts.keyring.as_ref().map(|keyring| keyring.spec.clone());
+    let removed = judge.removed();
+    let mut register = Register {
+        verdicts: BTreeMap::new(),
+        removed,
+        missing: Vec::new(),
+        raise: Vec::new(),
+        former_owners: Vec::new(),
+        next: None,
+        ready: Wanted::yes(coffer_crds::conditions::READY, reason::AVAILABLE, ""),
+    };
+    judge.owners(&mut register, spec.as_ref());
+    judge.members(&mut register, spec);
+    for member in facts.members() {
+        let entry = register.verdicts.get(&member.name_any()).and_then(|verdict| verdict.entry.as_ref());
+        register.next = sooner(register.next, judge.changes_at(member, entry));
+    }
+    register
+}
+
+struct Judge<'a> {
+    facts: &'a Facts,
+    keys: &'a OpenKeyring,
+    owners: &'a [OwnerMember],
+    now: Timestamp,
+}
+
+impl Judge<'_> {
+    /// Entries without a VaultMember of their name and uid.
+    fn removed(&self) -> Vec<RegisteredMember> {
+        let lives = |entry: &&RegisteredMember| {
+            self.facts.members().any(|member| {
+                member.name_any() == entry.name && member.metadata.uid.as_ref() == Some(&entry.uid)
+            })
+        };
+        self.keys.members().iter().filter(|entry| !lives(entry)).cloned().collect()
+    }
+
+    /// Brings the owners' objects in line with `Vault.spec.owners`, if its author may.
+    fn owners(&self, register: &mut Register, spec: Option<&KeyringSpec>) {
+        // Judged by who is registered: a VaultMember that merely claims to be an owner vouches for nothing.
+        let views = self.views(spec);
+        let registered: Vec<MemberView> = views
+            .into_iter()
+            .filter(|view| self.keys.member(&view.name).is_some_and(|entry| entry.uid == view.uid))
+            .collect();
+        let view = self.view(&registered);
+        if let Err(refusal) = vault_recorded(&view, &self.facts.vault) {
+            let message = format!("{}: {}", refusal.field, refusal.message);
+            register.ready = Wanted::not_ready(reason::NOT_AUTHORIZED, message);
+            return;
+        }
+        register.missing = missing_owners(self.facts);
+        if !register.missing.is_empty() {
+            register.ready = Wanted::not_ready(reason::PENDING, "owners are being made members");
+        }
+        let in_force = self.owner_in_force();
+        for member in self.facts.members() {
+            let listed = self.is_listed(member);
+            if listed && (member.spec.role != roles::OWNER || (member.spec.suspended && !in_force)) {
+                register.raise.push(member.clone());
+            }
+            if !listed && member.spec.role == roles::OWNER && self.made_by_us(member) {
+                register.former_owners.push(member.clone());
+            }
+        }
+    }
+
+    /// Decides about each member. Whoever becomes a member in one round may have invited others: they come in the
+    /// next one.
+    fn members(&self, register: &mut Register, mut spec: Option<KeyringSpec>) {
+        let pending = !register.missing.is_empty() && self.keys.members().is_empty();
+        let authorized = register.ready.reason != reason::NOT_AUTHORIZED;
+        for _ in 0..MAX_ROUNDS {
+            let views = self.views(spec.as_ref());
+            register.verdicts = self
+                .facts
+                .members()
+                .map(|member| {
+                    (member.name_any(), self.verdict(member, &views, pending, authorized, spec.as_ref()))
+                })
+                .collect();
+            let entries = register.entries();
+            let Some(spec) = spec.as_mut().filter(|spec| spec.members != entries) else { break };
+            spec.members = entries;
+        }
+    }
+
+    fn verdict(
+        &self,
+        member: &VaultMember,
+        views: &[MemberView],
+        pending: bool,
+        authorized: bool,
+        spec: Option<&KeyringSpec>,
+    ) -> Verdict {
+        let recorded = self
+            .keys
+            .member(&member.name_any())
+            .filter(|entry| Some(&entry.uid) == member.metadata.uid.as_ref());
+        // An owner that the Vault's author may not make is not treated as one.
+        let owner = authorized && self.is_listed(member);
+        match recorded {
+            Some(entry) => self.of_registered(member, entry, views, owner),
+            None if pending => Verdict::out(Out::new(
+                MemberPhase::Invited,
+                reason::PENDING,
+                "waiting for the vault's owners",
+            )),
+            None => match self.admit(member, views, owner, spec) {
+                Ok((entry, key)) => self.in_register(member, entry, key, None),
+                Err(out) => Verdict::out(out),
+            },
+        }
+    }
+
+    /// A member that is in the register: what of its present spec takes effect.
+    fn of_registered(
+        &self,
+        member: &VaultMember,
+        entry: &RegisteredMember,
+        views: &[MemberView],
+        owner: bool,
+    ) -> Verdict {
+        if member.spec.declined {
+            return Verdict::out(Out::new(MemberPhase::Declined, reason::DECLINED, "the subject declined"));
+        }
+        let mut next = entry.clone();
+        let mut refused = None;
+        let role = if owner { roles::OWNER } else { &member.spec.role };
+        if role != entry.role {
+            match self.may_have_role(member, entry, views) {
+                Ok(()) => role.clone_into(&mut next.role),
+                Err(out) => refused = Some(out),
+            }
+        }
+        let mut key = None;
+        if member.spec.acceptance.as_ref().is_some_and(|acceptance| acceptance.public_key.is_some()) {
+            match self.brought_key(member, &next.role, Some(entry), views) {
+                Ok(brought) => {
+                    next.custody = Custody::Own;
+                    next.key_hash = Some(key_hash(&brought));
+                    key = Some(brought);
+                }
+                Err(out) => refused = refused.or(Some(out)),
+            }
+        }
+        self.accept_account_again(member, &mut next);
+        self.in_register(member, next, key, refused)
+    }
+
+    fn in_register(
+        &self,
+        member: &VaultMember,
+        entry: RegisteredMember,
+        key: Option<MemberPublicKey>,
+        refused: Option<Out>,
+    ) -> Verdict {
+        let standing = in_force(&self.facts.vault, member, &entry, self.facts.account(member), self.now);
+        Verdict { entry: Some(entry), standing, refused, key }
+    }
+
+    fn may_have_role(
+        &self,
+        member: &VaultMember,
+        entry: &RegisteredMember,
+        views: &[MemberView],
+    ) -> Result<(), Out> {
+        if role(&self.facts.vault.spec, &member.spec.role).is_none() {
+            return Err(unknown_role(&member.spec.role));
+        }
+        member_recorded(&self.view(views), Some(entry), member).map_err(not_authorized)
+    }
+
+    /// A ServiceAccount that was made again is accepted again by its annotation, once nothing is wrapped any more for
+    /// the one before: its wraps are under a key that only the register's uid tells from the new one's.
+    fn accept_account_again(&self, member: &VaultMember, entry: &mut RegisteredMember) {
+        let Some(account) = self.facts.account(member) else { return };
+        let same = !matches!(entry.subject, Subject::ServiceAccount(_))
+            || entry.subject_uid.as_deref() == Some(account.uid.as_str());
+        if same || !account.accepts.contains(&self.facts.key()) {
+            return;
+        }
+        let wrapped = member.status.as_ref().is_some_and(|status| !status.wrapped_keys.is_empty());
+        let slots = self.facts.envelopes.iter().flat_map(|envelope| &envelope.spec.slots);
+        let mut own = slots.filter(|slot| {
+            slot.name.as_deref() == Some(entry.name.as_str())
+                && slot.uid.as_deref() == Some(entry.uid.as_str())
+        });
+        if !wrapped && own.next().is_none() {
+            entry.subject_uid = Some(account.uid.clone());
+            entry.accepted_at = Time(to_seconds(self.now));
+        }
+    }
+
+    /// Whether somebody who is not in the register comes into it, and as what.
+    fn admit(
+        &self,
+        member: &VaultMember,
+        views: &[MemberView],
+        owner: bool,
+        spec: Option<&KeyringSpec>,
+    ) -> Result<(RegisteredMember, Option<MemberPublicKey>), Out> {
+        let invited = |reason, message: &str| Out::new(MemberPhase::Invited, reason, message);
+        let namespace = member.namespace().unwrap_or_default();
+        let subject = with_namespace(&member.spec.subject, &namespace);
+        valid_subject(&subject)?;
+        self.no_twin(member, &subject)?;
+        if member.spec.declined {
+            return Err(Out::new(MemberPhase::Declined, reason::DECLINED, "the subject declined"));
+        }
+        if member.spec.suspended {
+            return Err(Out::new(MemberPhase::Suspended, reason::SUSPENDED, "spec.suspended is set"));
+        }
+        let role_name = if owner { roles::OWNER } else { member.spec.role.as_str() };
+        if role(&self.facts.vault.spec, role_name).is_none() {
+            return Err(Out { phase: MemberPhase::Invited, ..unknown_role(role_name) });
+        }
+        let end = ends_at(member, role_name, None, &self.facts.vault).filter(|_| !owner);
+        if let Some(end) = end.filter(|end| *end <= self.now) {
+            let message = format!("the invite expired at {}; delete it and invite again", utc(end));
+            return Err(Out::new(MemberPhase::Expired, reason::EXPIRED, message));
+        }
+        if !owner {
+            member_recorded(&self.view(views), None, member).map_err(not_authorized)?;
+        }
+        let mut entry = RegisteredMember {
+            name: member.name_any(),
+            uid: member.metadata.uid.clone().unwrap_or_default(),
+            subject: subject.clone(),
+            subject_uid: None,
+            role: String::from(role_name),
+            custody: Custody::Brokered,
+            key_hash: None,
+            accepted_at: Time(to_seconds(self.now)),
+        };
+        match &subject {
+            Subject::ServiceAccount(account) => {
+                let Some(found) = self.facts.account(member) else {
+                    return Err(invited(reason::SUBJECT_MISSING, "the ServiceAccount does not exist"));
+                };
+                let here = account.namespace.as_deref() == Some(namespace.as_str());
+                if !here && !owner && !found.accepts.contains(&self.facts.key()) {
+                    let message = format!(
+                        "waiting for the ServiceAccount's annotation {}: {}",
+                        coffer_crds::annotations::ACCEPT,
+                        self.facts.key()
+                    );
+                    return Err(invited(reason::INVITED, &message));
+                }
+                entry.subject_uid = Some(found.uid.clone());
+            }
+            Subject::User(_) | Subject::Group(_) | Subject::External(_) => {
+                if member.spec.acceptance.is_none() && !owner {
+                    return Err(invited(reason::INVITED, "waiting for the subject to accept"));
+                }
+            }
+        }
+        let brings =
+            member.spec.acceptance.as_ref().is_some_and(|acceptance| acceptance.public_key.is_some());
+        if !brings {
+            if self.facts.vault.spec.custody == CustodyPolicy::SelfOnly {
+                return Err(Out { phase: MemberPhase::Invited, ..custody_refused() });
+            }
+            if matches!(subject, Subject::External(_)) {
+                return Err(invited(reason::INVITED, "waiting for a public key or the first AccessToken"));
+            }
+            return Ok((entry, None));
+        }
+        let key = self.brought_key(member, &entry.role, None, views)?;
+        entry.custody = Custody::Own;
+        entry.key_hash = Some(key_hash(&key));
+        if spec.is_some_and(|spec| {
+            spec.members.iter().any(|other| other.key_hash == entry.key_hash && other.name != entry.name)
+        }) {
+            return Err(Out::new(
+                MemberPhase::Invited,
+                reason::KEY_REFUSED,
+                "this key is another member's; bring one of your own",
+            ));
+        }
+        Ok((entry, Some(key)))
+    }
+
+    /// The public key of an acceptance, if everything about it holds. The register's own key needs no proof again.
+    fn brought_key(
+        &self,
+        member: &VaultMember,
+        role_name: &str,
+        recorded: Option<&RegisteredMember>,
+        views: &[MemberView],
+    ) -> Result<MemberPublicKey, Out> {
+        let phase = if recorded.is_some() { MemberPhase::Active } else { MemberPhase::Invited };
+        let out = |reason, message: String| Out::new(phase, reason, message);
+        let acceptance = member.spec.acceptance.clone().unwrap_or_default();
+        let text = acceptance.public_key.unwrap_or_default();
+        let key =
+            MemberPublicKey::parse(&text).map_err(|error| out(reason::KEY_REFUSED, error.to_string()))?;
+        let recorded_hash = recorded.and_then(|entry| entry.key_hash.as_deref());
+        if recorded_hash == Some(key_hash(&key).as_str()) {
+            return Ok(key);
+        }
+        if recorded_hash.is_some() {
+            let message =
+                "acceptance holds another key than the one accepted; change keys through spec.keyChange";
+            return Err(out(reason::KEY_REFUSED, String::from(message)));
+        }
+        let namespace = member.namespace().unwrap_or_default();
+        let subject = with_namespace(&member.spec.subject, &namespace);
+        if matches!(subject, Subject::ServiceAccount(_) | Subject::Group(_)) {
+            let message = "ServiceAccounts and groups hold no key of their own; accept without one";
+            return Err(out(reason::KEY_REFUSED, String::from(message)));
+        }
+        if role(&self.facts.vault.spec, role_name).is_some_and(|role| !role.allows(Verb::Read)) {
+            let message =
+                format!("a member with a key of its own can read; role '{role_name}' does not allow 'read'");
+            return Err(out(reason::KEY_REFUSED, message));
+        }
+        let pinned = member.spec.key_fingerprint.as_deref();
+        if pinned.is_some_and(|pinned| pinned != key.fingerprint().to_string()) {
+            let message = format!("the invite pins another key than {}", key.fingerprint());
+            return Err(out(reason::KEY_REFUSED, message));
+        }
+        let by = acceptance.by.as_ref().map(Caller::from).unwrap_or_default();
+        let view = views.iter().find(|view| view.name == member.name_any());
+        let delivered = matches!(subject, Subject::External(_)) && pinned.is_some();
+        if !delivered && !view.is_some_and(|view| view.is_of(&by)) {
+            return Err(out(reason::ACCEPTANCE_REFUSED, String::from("whoever accepted is not the subject")));
+        }
+        let accepted = Acceptance {
+            vault_id: self.keys.vault_id(),
+            namespace: &namespace,
+            name: member.metadata.name.as_deref().unwrap_or_default(),
+            uid: member.metadata.uid.as_deref().unwrap_or_default(),
+            subject: subject_ref(&subject).map_err(|error| out(reason::INVALID_SPEC, error.to_string()))?,
+            public_key: &key,
+        };
+        let proof = acceptance.proof.unwrap_or_default();
+        self.keys
+            .check_proof(&accepted, &proof)
+            .map_err(|error| out(reason::ACCEPTANCE_REFUSED, error.to_string()))?;
+        Ok(key)
+    }
+
+    /// One VaultMember per subject: an older one, or one that is registered already, keeps it.
+    fn no_twin(&self, member: &VaultMember, subject: &Subject) -> Result<(), Out> {
+        if matches!(subject, Subject::External(_)) {
+            return Ok(());
+        }
+        let namespace = member.namespace().unwrap_or_default();
+        let age = |member: &VaultMember| (member.metadata.creation_timestamp.clone(), member.name_any());
+        let twin = self.facts.members().find(|other| {
+            let registered = self
+                .keys
+                .member(&other.name_any())
+                .is_some_and(|entry| Some(&entry.uid) == other.metadata.uid.as_ref());
+            other.name_any() != member.name_any()
+                && with_namespace(&other.spec.subject, &namespace) == *subject
+                && (registered || age(other) < age(member))
+        });
+        twin.map_or(Ok(()), |twin| {
+            let message = format!("this subject is member '{}' already; delete one of both", twin.name_any());
+            Err(Out::new(MemberPhase::Invited, reason::DUPLICATE, message))
+        })
+    }
+
+    /// When the passing of time changes something about a member.
+    fn changes_at(&self, member: &VaultMember, entry: Option<&RegisteredMember>) -> Option<Timestamp> {
+        let role = entry.map_or(member.spec.role.as_str(), |entry| entry.role.as_str());
+        let since = entry.map(|entry| entry.accepted_at.0);
+        ends_at(member, role, since, &self.facts.vault).filter(|end| *end > self.now)
+    }
+
+    fn views(&self, spec: Option<&KeyringSpec>) -> Vec<MemberView> {
+        from_register(&self.facts.vault, spec, &self.facts.neighbours, self.now)
+    }
+
+    fn view<'v>(&'v self, members: &'v [MemberView]) -> VaultView<'v> {
+        VaultView { vault: &self.facts.vault, members, operator: Some(&self.facts.operator) }
+    }
+
+    fn is_listed(&self, member: &VaultMember) -> bool {
+        let subject = with_namespace(&member.spec.subject, &member.namespace().unwrap_or_default());
+        let name = member.name_any();
+        self.owners.iter().any(|owner| owner.name == name && owner.subject == subject)
+    }
+
+    fn made_by_us(&self, member: &VaultMember) -> bool {
+        let references = member.metadata.owner_references.iter().flatten();
+        let mut of_vault =
+            references.filter(|reference| Some(&reference.uid) == self.facts.vault.metadata.uid.as_ref());
+        of_vault.any(|reference| reference.controller == Some(true))
+    }
+
+    fn owner_in_force(&self) -> bool {
+        let owners: BTreeSet<&str> = self
+            .keys
+            .members()
+            .iter()
+            .filter(|entry| entry.role == roles::OWNER)
+            .map(|entry| entry.name.as_str())
+            .collect();
+        self.facts.members().any(|member| {
+            let name = member.name_any();
+            let entry = self.keys.member(&name).filter(|_| owners.contains(name.as_str()));
+            entry.is_some_and(|entry| {
+                in_force(&self.facts.vault, member, entry, self.facts.account(member), self.now).is_ok()
+            })
+        })
+    }
+}
+
+/// Chains of invites within one look are short; what is left over comes with the next look.
+const MAX_ROUNDS: usize = 4;
+
+impl Verdict {
+    fn out(out: Out) -> Self {
+        Self { entry: None, standing: Err(out), refused: None, key: None }
+    }
+}
+
+fn not_authorized(refusal: coffer_policy::Refusal) -> Out {
+    let field = if refusal.field.is_empty() { String::new() } else { format!("{}: ", refusal.field) };
+    Out::new(MemberPhase::Invited, reason::NOT_AUTHORIZED, format!("{field}{}", refusal.message))
+}
+
+fn valid_subject(subject: &Subject) -> Result<(), Out> {
+    let invalid = |message: &str| Err(Out::new(MemberPhase::Invited, reason::INVALID_SPEC, message));
+    match subject {
+        Subject::User(named) if named.name.starts_with("system:serviceaccount:") => {
+            invalid("spec.subject.user: write a ServiceAccount as serviceAccount: {namespace, name}")
+        }
+        Subject::User(named) | Subject::Group(named) if named.name.is_empty() || named.name == "*" => {
+            invalid("spec.subject: a name that is not empty and not *")
+        }
+        Subject::User(named) if named.name == "system:anonymous" => {
+            invalid("spec.subject.user: nobody is no member")
+        }
+        Subject::Group(named) if named.name.starts_with("system:") => {
+            invalid("spec.subject.group: groups of Kubernetes' own (system:…) cannot be members")
+        }
+        Subject::ServiceAccount(_) | Subject::User(_) | Subject::Group(_) | Subject::External(_) => Ok(()),
+    }
+}
+
+fn new_owner(facts: &Facts, owner: &OwnerMember) -> VaultMember {
+    let vault = facts.vault.metadata.name.clone().unwrap_or_default();
+    VaultMember {
+        metadata: ObjectMeta {
+            name: Some(owner.name.clone()),
+            namespace: facts.vault.metadata.namespace.clone(),
+            labels: Some([(String::from(MANAGED_BY), String::from(MANAGER))].into()),
+            owner_references: Some(vec![owner_reference(&facts.vault)]),
+            ..ObjectMeta::default()
+        },
+        spec: VaultMemberSpec {
+            vault,
+            subject: owner.subject.clone(),
+            role: String::from(roles::OWNER),
+            expires_at: None,
+            ttl: None,
+            invite_ttl: None,
+            key_fingerprint: None,
+            rate_limit: None,
+            suspended: false,
+            invited_by: None,
+            acceptance: None,
+            declined: false,
+            key_change: None,
+            last_writer: None,
+        },
+        status: None,
+    }
+}
