@@ -105,7 +105,7 @@ pub struct Opening<'a> {
     /// That member's live object, which carries its wrapped vault keys.
     pub member: &'a VaultMember,
     /// The vault's Keyring.
-    pub keyring: &'a Keyring,
+    pub keyring: &'a Arc<Keyring>,
     /// The Envelope.
     pub envelope: &'a Envelope,
 }
@@ -147,7 +147,7 @@ impl Facts {
     pub fn opening(&self, index: usize, member: &MemberView) -> Option<Opening<'_>> {
         let target = self.asked[index].target.as_ref().ok()?;
         let vault = &self.vaults[target.vault];
-        let keyring = vault.keyring.as_deref()?;
+        let keyring = vault.keyring.as_ref()?;
         let registered =
             keyring.spec.members.iter().find(|r| r.name == member.name && r.uid == member.uid)?;
         let live = vault.members.iter().find(|m| m.name_any() == member.name)?;

@@ -139,3 +139,40 @@ impl Observer for AuditHealth {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coffer_runtime::Readiness;
+
+    /// T18: the names that alert rules and dashboards rely on.
+    #[test]
+    fn the_metric_names_are_frozen() {
+        let metrics = Metrics::new();
+        let broker = BrokerMetrics::new(&metrics);
+        broker.answered("workload", None, Duration::from_millis(1));
+        broker.answered("workload", Some("OutOfScope"), Duration::from_millis(1));
+        broker.reread(true);
+        broker.suppressed();
+        let check = Readiness::new().check("audit");
+        let health = AuditHealth { metrics: broker, check: check.clone() };
+        health.committed(2, Duration::from_millis(1));
+        health.failed();
+        health.writable(true);
+        assert!(check.is_ready());
+        let text = metrics.encode().expect("numbers encode");
+        for line in [
+            r#"coffer_broker_releases_total{door="workload",decision="allowed",reason="Allowed"} 1"#,
+            r#"coffer_broker_releases_total{door="workload",decision="denied",reason="OutOfScope"} 1"#,
+            r#"coffer_broker_release_seconds_count{decision="allowed"} 1"#,
+            r#"coffer_broker_rereads_total{result="ok"} 1"#,
+            "coffer_broker_audit_suppressed_total 1",
+            "coffer_broker_audit_records_total 2",
+            "coffer_broker_audit_failures_total 1",
+            "coffer_broker_audit_commit_seconds_count 1",
+            "coffer_broker_audit_writable 1",
+        ] {
+            assert!(text.lines().any(|known| known == line), "{line} is not in:\n{text}");
+        }
+    }
+}

@@ -2,7 +2,10 @@
 
 mod open;
 mod plan;
+mod registers;
 mod trail;
+
+pub use registers::Registers;
 
 use crate::{
     audit::{Actor, AuditLog, DenialBudget},
@@ -28,6 +31,8 @@ pub struct Releaser {
     pub reread: Box<dyn Reread>,
     /// The brokered branch.
     pub keys: Keys,
+    /// Which registers were found to be the operator's.
+    pub registers: Registers,
     /// The log that every release is in first.
     pub audit: AuditLog,
     /// The members' windows.

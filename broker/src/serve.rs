@@ -10,18 +10,18 @@ use crate::{
     last_used::{ApiServerStatus, LastUsed},
     limits::LocalWindows,
     metrics::{AuditHealth, BrokerMetrics},
-    release::Releaser,
+    release::{Registers, Releaser},
 };
 use anyhow::Context as _;
 use coffer_runtime::{Admin, Metrics, Readiness, ServeTls, Shutdown, client, serve_tls, start};
 use jiff::Timestamp;
 use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
 
-/// Records of denials that one identity, or one address without an identity, may cause at once, and how often one
-/// more.
-const DENIALS: (u32, Duration) = (100, Duration::from_secs(1));
-/// Identities, or addresses, with a budget of their own.
-const MAX_DENIED: usize = 10_000;
+/// Records of denials that one identity may cause at once, one more per time, and how many identities have a budget of
+/// their own; the others share one.
+const DENIALS: (u32, Duration, usize) = (100, Duration::from_secs(10), 1000);
+/// The same for requests without an identity, by address: a few megabytes a day, however many come.
+const ANONYMOUS: (u32, Duration, usize) = (20, Duration::from_secs(60), 50);
 /// How long the audit log's last commit may take at the end.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 
@@ -65,9 +65,10 @@ async fn door(
         stores: Stores::watch(&client, readiness, shutdown),
         reread: Box::new(ApiServerReread::new(client.clone())),
         keys: Keys::follow(files, readiness.check("keys"), shutdown),
+        registers: Registers::default(),
         audit,
         limits: Box::new(LocalWindows::default()),
-        denials: DenialBudget::new(DENIALS.0, DENIALS.1, MAX_DENIED),
+        denials: DenialBudget::new(DENIALS.0, DENIALS.1, DENIALS.2),
         last_used: LastUsed::start(ApiServerStatus(client.clone())),
         metrics,
         clock: Timestamp::now,
@@ -75,7 +76,7 @@ async fn door(
     Ok(WorkloadDoor {
         reviews: Box::new(CachedReviews::new(ApiServerReviews::new(client))),
         driver_user: args.driver_user.clone(),
-        anonymous: DenialBudget::new(DENIALS.0, DENIALS.1, MAX_DENIED),
+        anonymous: DenialBudget::new(ANONYMOUS.0, ANONYMOUS.1, ANONYMOUS.2),
         releaser: Arc::new(releaser),
     })
 }

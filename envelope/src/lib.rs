@@ -27,5 +27,5 @@ pub use error::{EnvelopeError, KeyringError, SealError};
 pub use keyring::OpenKeyring;
 pub use open::{OpenedItems, Place, SelfMember, open_as_brokered, open_as_self};
 pub use register::{key_hash, subject_ref};
-pub use signed::intake_public_key;
+pub use signed::{intake_public_key, verify_keyring};
 pub use write::{Item, NewEnvelope, NewVersion, Notes, OpenEnvelope};

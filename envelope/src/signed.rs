@@ -180,3 +180,12 @@ pub fn intake_public_key(
     custodian_key.verify(&intake(*vault_id, &public), &signature(&key.signature)?)?;
     Ok(public)
 }
+
+/// Checks that a vault's signing key vouches for a Keyring: for whoever holds no custodian key and has learned the
+/// signing key otherwise, as the broker does from what it opened for a member.
+///
+/// # Errors
+/// [`KeyringError`] when a part has no known form or the signature is another's.
+pub fn verify_keyring(spec: &KeyringSpec, custodian_key: &VaultPublicKey) -> Result<(), KeyringError> {
+    Ok(custodian_key.verify(&keyring(spec)?, &signature(&spec.signature)?)?)
+}

@@ -7,7 +7,7 @@ use super::{
 use crate::{facts::Facts, refusal::Refusal};
 use coffer_broker_api::{ItemValue, Released, ReleasedConnection};
 use coffer_crds::{ConnectionType, EnvelopeConnection};
-use coffer_envelope::{Branches, EnvelopeError, OpenedItems, Place, open_as_brokered};
+use coffer_envelope::{Branches, EnvelopeError, KeyringError, OpenedItems, Place, open_as_brokered};
 use coffer_keys::{VaultId, signature::VaultPublicKey};
 use coffer_policy::release::alias;
 use kube::ResourceExt as _;
@@ -25,7 +25,7 @@ impl Releaser {
         let branches = self.keys.current().ok_or((0, Refusal::KeyUnavailable))?;
         let mut connections = Vec::with_capacity(plan.grants.len());
         for (index, grant) in plan.grants.iter().enumerate() {
-            let opened = match open_one(&branches, facts, index, grant) {
+            let opened = match self.open_one(&branches, facts, index, grant) {
                 Ok(opened) => opened,
                 Err(error) => self.open_again(asker, facts, index, grant, reread, &branches, error).await?,
             };
@@ -61,9 +61,47 @@ impl Releaser {
                 return Err((index, refusal));
             }
         }
-        open_one(branches, facts, index, grant).map_err(|error| {
+        self.open_one(branches, facts, index, grant).map_err(|error| {
             report(facts, index, &error);
             (index, refusal)
+        })
+    }
+}
+
+impl Releaser {
+    fn open_one(
+        &self,
+        branches: &Branches,
+        facts: &Facts,
+        index: usize,
+        grant: &Granted,
+    ) -> Result<ReleasedConnection, OpenFailed> {
+        let connection = facts.connection(index).ok_or(OpenFailed::Missing)?;
+        let opening = facts.opening(index, &grant.member).ok_or(OpenFailed::Missing)?;
+        let claimed = opening.vault.status.as_ref().and_then(|s| s.custodian_key.as_deref());
+        let custodian_key = VaultPublicKey::parse(claimed.ok_or(OpenFailed::NoSigningKey)?)?;
+        // From the live objects, not from the Envelope: one that was moved here from elsewhere does not open.
+        let here = EnvelopeConnection {
+            namespace: connection.namespace().unwrap_or_default(),
+            name: connection.name_any(),
+            uid: connection.uid().unwrap_or_default(),
+        };
+        let vault_id = VaultId::parse(&opening.keyring.spec.vault_id)?;
+        let place = Place { vault_id, custodian_key: &custodian_key, connection: &here };
+        let wrapped_keys =
+            opening.member.status.as_ref().map(|s| s.wrapped_keys.as_slice()).unwrap_or_default();
+        let spec = &opening.envelope.spec;
+        let items = open_as_brokered(branches, opening.registered, wrapped_keys, &place, spec, None)?;
+        // The signing key was a claim until something opened with it. Now it says whether the register, by which this
+        // release was decided, is the operator's: a role that somebody else wrote there gains nothing.
+        self.registers.verify(opening.keyring, &custodian_key).map_err(OpenFailed::Register)?;
+        Ok(ReleasedConnection {
+            alias: alias(connection).to_owned(),
+            namespace: here.namespace,
+            name: here.name,
+            type_: type_name(connection.spec.type_).to_owned(),
+            version: spec.version,
+            items: values(&items),
         })
     }
 }
@@ -79,43 +117,14 @@ pub(super) enum OpenFailed {
     Malformed(#[from] coffer_keys::FormatError),
     #[error("{0}")]
     Envelope(#[from] EnvelopeError),
+    #[error("the register was not written by the operator: {0}")]
+    Register(KeyringError),
 }
 
 fn report(facts: &Facts, index: usize, error: &OpenFailed) {
     let connection =
         facts.connection(index).map(|c| format!("{}/{}", c.namespace().unwrap_or_default(), c.name_any()));
     tracing::error!(connection, %error, "what is wrapped for a member does not open");
-}
-
-fn open_one(
-    branches: &Branches,
-    facts: &Facts,
-    index: usize,
-    grant: &Granted,
-) -> Result<ReleasedConnection, OpenFailed> {
-    let connection = facts.connection(index).ok_or(OpenFailed::Missing)?;
-    let opening = facts.opening(index, &grant.member).ok_or(OpenFailed::Missing)?;
-    let claimed = opening.vault.status.as_ref().and_then(|s| s.custodian_key.as_deref());
-    let custodian_key = VaultPublicKey::parse(claimed.ok_or(OpenFailed::NoSigningKey)?)?;
-    // From the live objects, not from the Envelope: one that was moved here from elsewhere does not open.
-    let here = EnvelopeConnection {
-        namespace: connection.namespace().unwrap_or_default(),
-        name: connection.name_any(),
-        uid: connection.uid().unwrap_or_default(),
-    };
-    let vault_id = VaultId::parse(&opening.keyring.spec.vault_id)?;
-    let place = Place { vault_id, custodian_key: &custodian_key, connection: &here };
-    let wrapped_keys = opening.member.status.as_ref().map(|s| s.wrapped_keys.as_slice()).unwrap_or_default();
-    let spec = &opening.envelope.spec;
-    let items = open_as_brokered(branches, opening.registered, wrapped_keys, &place, spec, None)?;
-    Ok(ReleasedConnection {
-        alias: alias(connection).to_owned(),
-        namespace: here.namespace,
-        name: here.name,
-        type_: type_name(connection.spec.type_).to_owned(),
-        version: spec.version,
-        items: values(&items),
-    })
 }
 
 fn values(items: &OpenedItems) -> std::collections::BTreeMap<String, ItemValue> {

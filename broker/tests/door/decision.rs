@@ -5,7 +5,7 @@ use coffer_broker::{
     audit::{Decision, Event},
     limits::MemberUid,
 };
-use coffer_crds::{MemberPhase, NamespaceAccess, RateLimit, RoleSpec, Sharing, Verb};
+use coffer_crds::{Custody, MemberPhase, NamespaceAccess, RateLimit, RoleSpec, Sharing, Verb};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
@@ -389,4 +389,21 @@ async fn without_keys_members_are_told_503_and_strangers_404() {
     assert_eq!((answer.status, answer.retry_after), (503, Some(1)));
     assert_eq!(world.records().await[0].entry.reason.as_deref(), Some("KeyUnavailable"));
     assert_eq!(world.ask(&world.tokens.pod("stranger"), &["team-a/github"]).await.status, 404);
+}
+
+/// A member that keeps its own key: nothing that the broker holds opens for it, and it is told so.
+#[tokio::test]
+async fn a_member_with_a_key_of_its_own_is_not_served_here() {
+    let mut world = World::new();
+    world.member("web", account("web"), "member");
+    world.connection("github", &["*"], "v");
+    let mut registered = world.keyring.member("web").unwrap().clone();
+    registered.custody = Custody::Own;
+    registered.key_hash = Some("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".into());
+    world.keyring.register(registered).unwrap();
+    world.apply_keyring();
+    let answer = world.ask(&world.tokens.pod("web"), &["team-a/github"]).await;
+    assert_eq!(answer.status, 403);
+    assert!(answer.error().message.contains("own key of member 'web'"), "{}", answer.error().message);
+    assert_eq!(world.records().await[0].entry.reason.as_deref(), Some("SelfCustody"));
 }

@@ -2,7 +2,7 @@
 
 use crate::world::{Pod, World, account, connection, now, rng};
 use coffer_broker::{audit::Decision, facts::Fresh};
-use coffer_crds::{Connection, Envelope};
+use coffer_crds::{Connection, Envelope, RoleSpec, Verb};
 use std::sync::{Arc, atomic::Ordering};
 
 struct Lagging {
@@ -155,25 +155,46 @@ async fn an_envelope_of_another_connection_is_as_good_as_none() {
     assert_eq!((answer.status, answer.body.windows(7).any(|w| w == b"another")), (503, false));
 }
 
-/// T1, T2: a forged Keyring that puts an intruder on the register gives it a membership but no key.
+/// T1, T2: a Keyring that somebody else wrote puts an intruder in web's place by name and uid: it gets a membership,
+/// but what is wrapped for web opens with web's identity only.
 #[tokio::test]
 async fn a_forged_register_opens_nothing() {
     let mut lagging = world(&["web"]);
-    let good = lagging.world.envelope(&lagging.github, "v");
-    lagging.world.apply_envelope(good.clone());
-    lagging.api_server_has(Some(good));
-    // The intruder takes web's place by name and uid, under its own ServiceAccount.
-    let mut forged = lagging.world.keyring.member("web").unwrap().clone();
-    forged.subject = account("intruder");
-    forged.subject_uid = Some("sa-intruder".into());
-    lagging.world.keyring.register(forged).unwrap();
-    lagging.world.apply_keyring();
+    lagging.world.apply_envelope(lagging.world.envelope(&lagging.github, "v"));
     let mut live = lagging.world.members["web"].clone();
     live.spec.subject = account("intruder");
     lagging.world.apply_member(live);
-    lagging.api_server_has(Some(lagging.world.envelope(&lagging.github, "v")));
-    let intact = lagging.world.reread.fresh.lock().unwrap().take();
+    let mut forged = lagging.world.keyring_object();
+    let web = forged.spec.members.iter_mut().find(|m| m.name == "web").unwrap();
+    web.subject = account("intruder");
+    web.subject_uid = Some("sa-intruder".into());
+    lagging.world.apply_keyring_object(forged);
     let answer = lagging.world.ask(&lagging.world.tokens.pod("intruder"), &["team-a/github"]).await;
     assert_eq!(answer.status, 503);
-    assert!(intact.is_some());
+    assert_eq!(lagging.decisions().await, [Decision::Allowed, Decision::Failed]);
+}
+
+/// T2: a role that somebody else wrote into the register lets nothing out, though the member's own slot opens.
+#[tokio::test]
+async fn a_role_that_was_forged_in_the_register_gains_nothing() {
+    let mut world = World::new();
+    world.vault.spec.roles = vec![RoleSpec {
+        name: "reader".into(),
+        verbs: vec![Verb::Read],
+        connections: None,
+        rate_limit: None,
+        max_connections: None,
+    }];
+    world.apply_vault();
+    world.member("web", account("web"), "reader");
+    world.connection("github", &["web"], "v");
+    let pod = world.tokens.pod("web");
+    assert_eq!(world.ask(&pod, &["team-a/github"]).await.status, 403, "it may read, not use");
+    let mut forged = world.keyring_object();
+    forged.spec.members.iter_mut().find(|m| m.name == "web").unwrap().role = "member".into();
+    world.apply_keyring_object(forged);
+    for _ in 0..2 {
+        let answer = world.ask(&pod, &["team-a/github"]).await;
+        assert_eq!(answer.status, 503);
+    }
 }

@@ -9,7 +9,7 @@ use coffer_broker::{
     last_used::{LastUsed, StatusWriter, Used},
     limits::LocalWindows,
     metrics::{AuditHealth, BrokerMetrics},
-    release::Releaser,
+    release::{Registers, Releaser},
 };
 use coffer_broker_api::{DOOR, ErrorBody, PodReference, ReleaseRequest, ReleaseResponse, Released};
 use coffer_crds::{
@@ -105,6 +105,7 @@ impl World {
             stores,
             reread: Box::new(Shared(reread.clone())),
             keys: Keys::fixed(has_keys.then(|| custodian.branches().clone())),
+            registers: Registers::default(),
             audit,
             limits: Box::new(LocalWindows::default()),
             denials: DenialBudget::new(1000, std::time::Duration::from_secs(1), 100),
@@ -150,7 +151,10 @@ impl World {
 
     /// Shows the Keyring as it is now.
     pub(crate) fn apply_keyring(&mut self) {
-        let keyring = self.keyring_object();
+        self.apply_keyring_object(self.keyring_object());
+    }
+
+    pub(crate) fn apply_keyring_object(&mut self, keyring: Keyring) {
         self.writers.keyrings.apply_watcher_event(&Event::Apply(keyring));
     }
 
@@ -226,10 +230,6 @@ impl World {
 
     pub(crate) fn apply_envelope(&mut self, envelope: Envelope) {
         self.writers.envelopes.apply_watcher_event(&Event::Apply(envelope));
-    }
-
-    pub(crate) fn delete_envelope(&mut self, envelope: Envelope) {
-        self.writers.envelopes.apply_watcher_event(&Event::Delete(envelope));
     }
 
     pub(crate) fn apply_namespace(&mut self, name: &str, labels: &[(&str, &str)]) {
