@@ -35,7 +35,7 @@ impl Registers {
         if verified.len() >= MAX_REMEMBERED {
             verified.clear();
         }
-        verified.insert(key, (keyring.clone(), custodian_key.clone()));
+        verified.insert(key, (keyring.clone(), *custodian_key));
         Ok(())
     }
 }
