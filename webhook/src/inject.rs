@@ -24,6 +24,8 @@ pub const VOLUME: &str = "coffer";
 pub const DRIVER: &str = "csi.coffer.dev";
 /// Where every container finds it.
 pub const MOUNT_PATH: &str = "/coffer";
+/// Connections of one pod: the broker answers a volume in one request, which names no more.
+pub const MAX_CONNECTIONS: usize = 256;
 
 /// Decides the CREATE of a pod and gives the patch that wires its volume. Anything but a CREATE of a pod itself is
 /// never touched (T36).

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use coffer_crds::limits::{
+    MAX_CONNECTION_BYTES, MAX_ITEM_BYTES, MAX_ITEMS, SEALING_OVERHEAD_BYTES, is_item_key,
+};
 use coffer_keys::{
     VaultId,
     intake::{InputContext, IntakePublicKey, sealed_to},
@@ -12,18 +15,8 @@ use serde_json::{Map, Value};
 
 use crate::{applied::Items, draft::Draft, refusal::Refusal};
 
-/// Items of one Connection.
-pub const MAX_ITEMS: usize = 64;
-/// Bytes of one item's value.
-pub const MAX_ITEM: usize = 64 << 10;
-/// Bytes of all values of one Connection together.
-pub const MAX_TOTAL: usize = 256 << 10;
 /// Bytes of an object's annotations together: the API server's limit.
 pub const MAX_ANNOTATIONS: usize = 256 << 10;
-/// What sealing adds at most (version, suite, kid, encapsulated key, tag): a sealed value that is this much longer
-/// than the limit cannot be within it.
-const MAX_OVERHEAD: usize = 1280;
-
 /// Where values are sealed for; they open nowhere else.
 #[derive(Debug, Clone, Copy)]
 pub struct Place<'a> {
@@ -55,7 +48,7 @@ pub fn check_values(object: &Value) -> Result<(), Refusal> {
     for (item, value) in items {
         check_name("stringData", item)?;
         let found = match value {
-            Value::String(text) if text.len() <= MAX_ITEM => continue,
+            Value::String(text) if text.len() <= MAX_ITEM_BYTES => continue,
             Value::String(text) => return Err(too_large("stringData", item, text.len())),
             Value::Null => "null",
             Value::Bool(_) => "true or false",
@@ -121,22 +114,22 @@ pub fn check_sealed(object: &Value, old: &Value) -> Result<(), Refusal> {
         let Some(text) = value.as_str() else {
             return Err(Refusal::field(path("sealedData", item), "must be sealed input in base64"));
         };
-        let value_length = (text.len() / 4 * 3).saturating_sub(MAX_OVERHEAD);
+        let value_length = (text.len() / 4 * 3).saturating_sub(SEALING_OVERHEAD_BYTES);
         total += value_length;
         if before.and_then(|before| before.get(item)) == Some(value) {
             continue;
         }
         check_name("sealedData", item)?;
-        if value_length > MAX_ITEM {
+        if value_length > MAX_ITEM_BYTES {
             return Err(too_large("sealedData", item, value_length));
         }
         check_form(item, text)?;
     }
-    if total > MAX_TOTAL {
+    if total > MAX_CONNECTION_BYTES {
         let problem = format!(
             "the values together are {} KiB; a Connection holds at most {} KiB",
             total.div_ceil(1024),
-            MAX_TOTAL >> 10
+            MAX_CONNECTION_BYTES >> 10
         );
         return Err(Refusal::field("spec.sealedData", problem));
     }
@@ -153,8 +146,8 @@ pub fn check_total(object: &Value) -> Result<(), Refusal> {
     let count = items.map_or(0, Map::len);
     let problem = if count > MAX_ITEMS {
         format!("holds {count} items; a Connection has at most {MAX_ITEMS}")
-    } else if total > MAX_TOTAL {
-        let (total, limit) = (total.div_ceil(1024), MAX_TOTAL >> 10);
+    } else if total > MAX_CONNECTION_BYTES {
+        let (total, limit) = (total.div_ceil(1024), MAX_CONNECTION_BYTES >> 10);
         format!("the values together are {total} KiB; a Connection holds at most {limit} KiB")
     } else {
         return Ok(());
@@ -197,19 +190,16 @@ fn check_form(item: &str, text: &str) -> Result<(), Refusal> {
     Err(Refusal::field(path("sealedData", item), problem + hint))
 }
 
-/// An item's name is a file's name in the pod, so what means another folder is refused as well.
 fn check_name(field: &str, item: &str) -> Result<(), Refusal> {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if (1..=253).contains(&item.len()) && item.chars().all(legal) && item != "." && !item.starts_with("..") {
+    if is_item_key(item) {
         return Ok(());
     }
-    let problem =
-        "an item's name has 1 to 253 letters, digits, '.', '_' or '-', and is not '.' nor begins with '..'";
+    let problem = "an item's name has 1 to 253 letters, digits, '.', '_' or '-', and is not '.' or '..'";
     Err(Refusal::field(path(field, item), problem))
 }
 
 fn too_large(field: &str, item: &str, length: usize) -> Refusal {
-    let (length, limit) = (length.div_ceil(1024), MAX_ITEM >> 10);
+    let (length, limit) = (length.div_ceil(1024), MAX_ITEM_BYTES >> 10);
     Refusal::field(path(field, item), format!("is {length} KiB long; an item holds at most {limit} KiB"))
 }
 

@@ -3,12 +3,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use coffer_crds::{Connection, ConnectionPhase, Vault, VaultMember, Verb, annotations::CONNECTIONS};
 use coffer_policy::{
     Caller, MemberView, access,
-    release::{Asked, Denial, Target, alias, judge, not_found},
+    release::{self, Asked, Denial, Target, alias, decide, not_found},
     resolve::{Candidate, Relation, ResolveError, candidates, connection_refs},
 };
 use jiff::Timestamp;
 use serde_json::Value;
 
+use super::MAX_CONNECTIONS;
 use crate::{
     refusal::Refusal,
     state::{Key, Look, Tables},
@@ -142,14 +143,15 @@ fn named<'a>(
 ) -> Result<Vec<&'a Arc<Connection>>, Refusal> {
     let mut chosen = Vec::new();
     for resolved in connection_refs(words, view).map_err(unresolved)? {
-        let key = Key::new(resolved.key.namespace, resolved.key.name);
-        let connection = tables.connection(&key);
-        let membership = connection.and_then(|found| membership_of(found, memberships));
-        let (Some(connection), Some(membership)) = (connection, membership) else {
-            return Err(denied(&not_found(&resolved.reference)));
-        };
-        allowed(pod, membership, connection, &resolved.reference, now).map_err(|denial| denied(&denial))?;
-        if !membership.admits {
+        let connection = tables.connection(&Key::new(resolved.key.namespace, resolved.key.name));
+        let connection = connection.ok_or_else(|| denied(&not_found(&resolved.reference)))?;
+        chosen.push((resolved.reference, connection));
+    }
+    allowed(pod, memberships, &chosen, now)?;
+    let chosen: Vec<_> = chosen.into_iter().map(|(_, connection)| connection).collect();
+    for connection in &chosen {
+        let vault = membership_of(connection, memberships).filter(|membership| !membership.admits);
+        if let Some(membership) = vault {
             return Err(Refusal::Authorize(format!(
                 "Vault '{}' takes no pods of namespace '{}': its spec.access.namespaces does not hold it",
                 Key::of(membership.vault.as_ref()),
@@ -157,11 +159,12 @@ fn named<'a>(
             )));
         }
         if !has_files(connection) {
-            let problem =
-                format!("Connection '{key}' is not for files (spec.inject.files.disabled): take it out");
-            return Err(Refusal::field(format!("metadata.annotations[{CONNECTIONS}]"), problem));
+            let problem = format!(
+                "Connection '{}' is not for files (spec.inject.files.disabled): take it out",
+                Key::of(connection.as_ref())
+            );
+            return Err(Refusal::field(annotation(), problem));
         }
-        chosen.push(connection);
     }
     distinct(&chosen)?;
     Ok(chosen)
@@ -197,19 +200,21 @@ fn in_scope(
     for candidate in view.iter().filter(|candidate| candidate.relation != Relation::OutOfScope) {
         let key = Key::new(&candidate.namespace, &candidate.name);
         let Some(connection) = tables.connection(&key) else { continue };
-        let Some(membership) = membership_of(connection, memberships) else { continue };
-        let usable = membership.admits && has_files(connection);
-        if !usable || allowed(pod, membership, connection, &candidate.name, now).is_err() {
+        let admits = membership_of(connection, memberships).is_some_and(|membership| membership.admits);
+        let this = (candidate.name.clone(), connection);
+        if !admits || !has_files(connection) || allowed(pod, memberships, &[this], now).is_err() {
             continue;
         }
         if phase(connection) == Some(ConnectionPhase::Ready) {
-            chosen.push(connection);
+            chosen.push((candidate.name.clone(), connection));
             continue;
         }
         // One Connection that never becomes Ready must not keep every pod of the namespace from starting.
         ready &= !is_pending_connection(connection, now);
         warnings.push(format!("Connection '{key}' is not Ready and left out of this pod"));
     }
+    allowed(pod, memberships, &chosen, now)?;
+    let mut chosen: Vec<_> = chosen.into_iter().map(|(_, connection)| connection).collect();
     chosen.sort_by_key(|connection| Key::of(connection.as_ref()));
     distinct(&chosen)?;
     Ok((Choice { connections: keys(&chosen), warnings }, ready))
@@ -220,17 +225,33 @@ fn membership_of<'a>(connection: &Connection, memberships: &'a [Membership]) -> 
     memberships.iter().find(|membership| Key::of(membership.vault.as_ref()) == vault)
 }
 
+/// Policy's answer to one request for all of them, as the broker will be asked, but without what only the broker
+/// knows: the Envelope and the rate limit.
 fn allowed(
     pod: &Pod,
-    membership: &Membership,
-    connection: &Connection,
-    reference: &str,
+    memberships: &[Membership],
+    chosen: &[(String, &Arc<Connection>)],
     now: Timestamp,
-) -> Result<(), Denial> {
-    let target =
-        Target { vault: &membership.vault, members: &membership.members, connection, envelope: None };
-    let asked = Asked { reference, target: Some(target) };
-    judge(Some(&pod.caller), Verb::Use, now, &asked).map(|_| ())
+) -> Result<(), Refusal> {
+    let asked: Vec<Asked<'_>> = chosen
+        .iter()
+        .map(|(reference, connection)| {
+            let target = membership_of(connection, memberships).map(|membership| Target {
+                vault: &membership.vault,
+                members: &membership.members,
+                connection,
+                envelope: None,
+            });
+            Asked { reference, target }
+        })
+        .collect();
+    let request = release::Request { caller: Some(&pod.caller), verb: Verb::Use, now, asked: &asked };
+    decide(&request, |_| Ok(())).map_err(|denial| denied(&denial))?;
+    if chosen.len() > MAX_CONNECTIONS {
+        let problem = format!("{} Connections are meant; a pod gets at most {MAX_CONNECTIONS}", chosen.len());
+        return Err(Refusal::field(annotation(), problem));
+    }
+    Ok(())
 }
 
 /// Two credentials of one alias would be one folder.
@@ -239,7 +260,7 @@ fn distinct(chosen: &[&Arc<Connection>]) -> Result<(), Refusal> {
     for connection in chosen {
         if let Some(other) = of_alias.insert(alias(connection), connection) {
             return Err(Refusal::field(
-                format!("metadata.annotations[{CONNECTIONS}]"),
+                annotation(),
                 format!(
                     "Connections '{}' and '{}' both have the alias '{}', which is the folder of their files: name one of them",
                     Key::of(other.as_ref()),
@@ -262,9 +283,13 @@ fn unresolved(error: ResolveError) -> Refusal {
     match error {
         ResolveError::NotFound { .. } => Refusal::Authorize(error.to_string()),
         ResolveError::Malformed { .. } | ResolveError::Ambiguous { .. } => {
-            Refusal::field(format!("metadata.annotations[{CONNECTIONS}]"), error.to_string())
+            Refusal::field(annotation(), error.to_string())
         }
     }
+}
+
+fn annotation() -> String {
+    format!("metadata.annotations[{CONNECTIONS}]")
 }
 
 fn keys(chosen: &[&Arc<Connection>]) -> Vec<Key> {

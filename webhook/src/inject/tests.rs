@@ -334,3 +334,27 @@ async fn a_stranger_waits_the_same_time_for_what_exists_and_what_does_not() {
     }
     assert_eq!(took, [Patience::default().lag; 2]);
 }
+
+/// §10, C19: said at admission, where it is read, and not by a volume that never mounts.
+#[tokio::test]
+async fn more_than_a_role_or_the_broker_allows_in_one_request_is_refused() {
+    let custodian = Custodian::new();
+    let directory = cluster(&custodian);
+    for n in 0..257 {
+        put(&directory, credential(&format!("c{n}"), json!({})));
+    }
+    let text = refused(&directory, &pod("web", None)).await.to_string();
+    assert_eq!(
+        text,
+        "metadata.annotations[coffer.dev/connections]: 257 Connections are meant; a pod gets at most 256"
+    );
+    let roles = json!([{"name": "few", "verbs": ["use"], "maxConnections": 1}]);
+    put(
+        &directory,
+        vault("a", "team", json!({"owners": [{"user": {"name": "alice"}}], "roles": roles}), json!({})),
+    );
+    put(&directory, member("a", "web", account("team", "web", "few"), "Active"));
+    let text = refused(&directory, &pod("web", Some("c1,c2"))).await.to_string();
+    assert_eq!(text, "Role 'few' allows 1 credentials in one request, 2 were asked for");
+    assert_eq!(injected(&directory, &pod("web", Some("c1"))).await["spec"]["volumes"][1], volume("a/c1"));
+}

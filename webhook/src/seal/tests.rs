@@ -43,12 +43,12 @@ fn a_value_that_is_no_string_is_refused_by_its_name() {
 
 #[test]
 fn names_that_are_no_file_names_are_refused() {
-    for name in ["", ".", "..", "..data", "a/b", "a b", "ü", "a\nb", &"x".repeat(254)] {
+    for name in ["", ".", "..", "a/b", "a b", "ü", "a\nb", &"x".repeat(254)] {
         let text = refusal(json!({"stringData": {name: "hunter2"}}));
         assert!(text.contains("an item's name has 1 to 253"), "{name}: {text}");
         assert!(!text.contains('\n'), "{text}");
     }
-    for name in ["token", "a.b", "A_1-", ".x", &"x".repeat(253)] {
+    for name in ["token", "a.b", "A_1-", "...", &"x".repeat(253)] {
         assert_eq!(check_values(&json!({"spec": {"stringData": {name: "v"}}})), Ok(()), "{name}");
     }
 }
@@ -56,7 +56,7 @@ fn names_that_are_no_file_names_are_refused() {
 /// §10: the limit stands in the text.
 #[test]
 fn more_than_the_limits_is_refused_with_the_limit() {
-    let large = "x".repeat(MAX_ITEM + 1);
+    let large = "x".repeat(MAX_ITEM_BYTES + 1);
     assert_eq!(
         refusal(json!({"stringData": {"token": large}})),
         "spec.stringData.token: is 65 KiB long; an item holds at most 64 KiB"
@@ -64,7 +64,7 @@ fn more_than_the_limits_is_refused_with_the_limit() {
     let many: Map<String, Value> = (0..65).map(|n| (format!("i{n}"), json!("v"))).collect();
     let text = refusal(json!({"stringData": many}));
     assert_eq!(text, "spec.stringData: holds 65 items; a Connection has at most 64");
-    let full = "x".repeat(MAX_ITEM);
+    let full = "x".repeat(MAX_ITEM_BYTES);
     let five: Map<String, Value> = (0..5).map(|n| (format!("i{n}"), json!(full))).collect();
     let text = refusal(json!({"stringData": five}));
     assert_eq!(text, "spec.stringData: the values together are 320 KiB; a Connection holds at most 256 KiB");
@@ -85,7 +85,7 @@ fn seal(custodian: &Custodian, spec: Value) -> Value {
 #[test]
 fn values_at_every_limit_seal_and_pass_as_stored() {
     let custodian = Custodian::new();
-    let full = "x".repeat(MAX_ITEM);
+    let full = "x".repeat(MAX_ITEM_BYTES);
     let four: Map<String, Value> = (0..4).map(|n| (format!("i{n}"), json!(full))).collect();
     let stored = seal(&custodian, json!({"owner": "alice", "stringData": four}));
     assert_eq!(check_sealed(&stored, &Value::Null), Ok(()));

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use coffer_crds::{Connection, Vault, annotations::DEFAULT_VAULT};
+use coffer_crds::{
+    Connection, Vault,
+    annotations::DEFAULT_VAULT,
+    limits::{MAX_LISTED_MEMBERS, is_alias},
+};
 use coffer_keys::{VaultId, intake::IntakePublicKey};
 use coffer_policy::{Caller, Scope, access, release::alias, writes};
 use kube::ResourceExt as _;
@@ -20,11 +24,9 @@ use crate::{
     state::{Directory, Key, Look, Tables, named_vault},
 };
 
-/// What of the spec is no change of the object: the stamp, and values, which are told apart from nothing by their names.
+/// What of the spec is no change by itself: the stamp, and `stringData`, which is asked about by `brings_values`.
 const NO_CHANGE: Paths<'_> = &[&["lastWriter"], &["stringData"]];
 const LAST_WRITER: &[&str] = &["spec", "lastWriter"];
-/// Members that a scope may list.
-const MAX_MEMBERS: usize = 256;
 
 /// Decides a CREATE or UPDATE and gives the patch that seals, stamps and completes the object.
 ///
@@ -46,8 +48,8 @@ pub async fn admit(
     seal::check_values(draft.object())?;
     let dropped = applied::settle(&request, &mut draft)?;
     if !creating {
-        keep(&mut draft, &request, "vault")?;
-        keep(&mut draft, &request, "owner")?;
+        keep(&mut draft, &request, "vault", &["spec", "vault", "name"])?;
+        keep(&mut draft, &request, "owner", &["spec", "owner"])?;
     }
     let old = request.old_object.expose();
     let changed = creating
@@ -104,12 +106,14 @@ pub async fn delete(
     Ok(Admitted::default())
 }
 
-/// What a field is when an update leaves it out: as it is stored. The webhook wrote it at creation, so a manifest that
-/// never named it must not take it away.
-fn keep(draft: &mut Draft, request: &Request, field: &str) -> Result<(), Refusal> {
+/// What a field is when an update says nothing at `told`: as it is stored. The webhook wrote it at creation, so a
+/// manifest that never named it must not take it away.
+fn keep(draft: &mut Draft, request: &Request, field: &str, told: &[&str]) -> Result<(), Refusal> {
     let stored = request.old_object.expose().pointer("/spec").and_then(|spec| spec.get(field));
     match stored {
-        Some(stored) if draft.get(["spec", field]).is_none() => draft.set(["spec", field], stored.clone()),
+        Some(stored) if draft.text(told).is_none_or(str::is_empty) => {
+            draft.set(["spec", field], stored.clone())
+        }
         Some(_) | None => Ok(()),
     }
 }
@@ -336,15 +340,13 @@ fn warnings(tables: &Tables, vault: &Key, facts: &Facts, new: &Connection) -> Ve
 fn check_fields(object: &Value) -> Result<(), Refusal> {
     let spec = |field: &str| object.pointer("/spec").and_then(|spec| spec.get(field));
     check_duration("spec.ttl", spec("ttl").and_then(Value::as_str))?;
-    if let Some(alias) = spec("alias").and_then(Value::as_str) {
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-        if alias.is_empty() || alias.len() > 64 || !alias.chars().all(legal) {
-            return Err(Refusal::field("spec.alias", "has 1 to 64 letters, digits, '_' or '-'"));
-        }
+    if spec("alias").and_then(Value::as_str).is_some_and(|alias| !is_alias(alias)) {
+        return Err(Refusal::field("spec.alias", "has 1 to 64 letters, digits, '_' or '-'"));
     }
     let members = spec("members").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    if members.len() > MAX_MEMBERS {
-        let problem = format!("lists {} members; a Connection lists at most {MAX_MEMBERS}", members.len());
+    if members.len() > MAX_LISTED_MEMBERS {
+        let problem =
+            format!("lists {} members; a Connection lists at most {MAX_LISTED_MEMBERS}", members.len());
         return Err(Refusal::field("spec.members", problem));
     }
     if members.len() > 1 && members.iter().any(|member| member.as_str() == Some("*")) {

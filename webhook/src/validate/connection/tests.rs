@@ -221,10 +221,12 @@ async fn a_connection_without_a_vault_goes_to_the_default_one() {
     assert_eq!(stored["spec"]["vault"], json!({"name": "own", "namespace": "a"}));
     // An update that names none keeps it, whatever is the default by then.
     let mut manifest = stored.clone();
-    manifest["spec"]["vault"] = Value::Null;
-    manifest["spec"]["alias"] = "x".into();
-    let after = world.update("alice", &manifest, &stored).await.expect("alice may");
-    assert_eq!(after["spec"]["vault"], stored["spec"]["vault"]);
+    for said in [Value::Null, json!({})] {
+        manifest["spec"]["vault"] = said;
+        manifest["spec"]["alias"] = "x".into();
+        let after = world.update("alice", &manifest, &stored).await.expect("alice may");
+        assert_eq!(after["spec"]["vault"], stored["spec"]["vault"]);
+    }
     let mut moved = stored.clone();
     moved["spec"]["vault"] = json!({"name": "team"});
     let text = world.update("alice", &moved, &stored).await.expect_err("sealed for the other").to_string();
