@@ -159,3 +159,6 @@ fn slimmed<K: Kept>(event: Event<K>) -> Event<K> {
         event @ (Event::Init | Event::InitDone | Event::Delete(_)) => event,
     }
 }
+
+#[cfg(test)]
+mod tests;
