@@ -29,3 +29,6 @@ pub fn admits(vault: &Vault, namespace: &str, namespace_labels: &BTreeMap<String
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -353,3 +353,6 @@ fn group_name(member: &MemberView) -> &str {
         Subject::ServiceAccount(_) | Subject::User(_) | Subject::External(_) => "",
     }
 }
+
+#[cfg(test)]
+mod tests;

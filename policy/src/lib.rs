@@ -12,6 +12,8 @@
 //! | [`names`] | the names that operator and webhook must derive alike |
 
 pub mod access;
+#[cfg(test)]
+mod fixtures;
 pub mod identity;
 pub mod names;
 pub mod release;

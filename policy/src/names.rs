@@ -99,3 +99,6 @@ fn fingerprint(subject: &Subject) -> u32 {
     let text = [kind, namespace, subject_name(subject)].join("\0");
     text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,41 +87,50 @@ pub fn decide<'a>(
     request: &Request<'a>,
     mut charge: impl FnMut(&Charge<'a>) -> Result<(), RetryAfter>,
 ) -> Result<Vec<Grant<'a>>, Denial> {
-    let mut grants: Vec<(Grant<'a>, &'a Vault)> = Vec::with_capacity(request.asked.len());
     if !request.caller.is_some_and(Caller::is_identified) {
         return Err(Denial::Unauthenticated);
     }
+    let mut grants = Vec::with_capacity(request.asked.len());
+    let mut served: Vec<Served<'a>> = Vec::new();
     for asked in request.asked {
         let grant = judge(request.caller, request.verb, request.now, asked)?;
         // A grant has a target, or it were a denial.
-        grants.extend(asked.target.map(|target| (grant, target.vault)));
-    }
-    let mut charged: Vec<&MemberView> = Vec::new();
-    for (grant, vault) in &grants {
-        if charged.iter().any(|m| std::ptr::eq(*m, grant.member)) {
-            continue;
-        }
-        charged.push(grant.member);
-        let Some(limit) = limit_of(grant.member, &grant.role)? else { continue };
-        charge(&Charge { vault, member: grant.member, limit }).map_err(|RetryAfter(wait)| {
-            let seconds = wait.as_secs() + i64::from(wait.subsec_nanos() > 0);
-            Denial::RateLimited {
-                member: grant.member.name.clone(),
-                limit,
-                retry_after_seconds: u64::try_from(seconds).unwrap_or(0).max(1),
+        if let Some(Target { vault, .. }) = asked.target {
+            match served.iter_mut().find(|s| s.is(vault, grant.member)) {
+                Some(already) => already.count += 1,
+                None => {
+                    served.push(Served { vault, member: grant.member, role: grant.role.clone(), count: 1 })
+                }
             }
-        })?;
+        }
+        grants.push(grant);
     }
-    for member in charged {
-        let served: Vec<_> = grants.iter().filter(|(g, _)| std::ptr::eq(g.member, member)).collect();
-        if let Some((grant, _)) = served.first()
-            && let Some(limit) = grant.role.max_connections()
-            && served.len() > usize::try_from(limit).unwrap_or(usize::MAX)
-        {
-            return Err(Denial::TooMany { role: grant.role.name().to_owned(), limit, asked: served.len() });
+    for Served { vault, member, role, .. } in &served {
+        let Some(limit) = limit_of(member, role) else { continue };
+        charge(&Charge { vault, member, limit }).map_err(|wait| rate_limited(member, limit, wait))?;
+    }
+    for Served { role, count, .. } in &served {
+        if let Some(limit) = role.max_connections().filter(|limit| *count > *limit) {
+            return Err(Denial::TooMany { role: role.name().to_owned(), limit, asked: *count });
         }
     }
-    Ok(grants.into_iter().map(|(grant, _)| grant).collect())
+    Ok(grants)
+}
+
+/// What one membership serves of a request.
+struct Served<'a> {
+    vault: &'a Vault,
+    member: &'a MemberView,
+    role: Role,
+    count: u32,
+}
+
+impl Served<'_> {
+    /// By name, since every Connection asked for may bring its own copy of the facts.
+    fn is(&self, vault: &Vault, member: &MemberView) -> bool {
+        let place = |v: &Vault| (v.metadata.namespace.clone(), v.metadata.name.clone());
+        self.member.name == member.name && place(self.vault) == place(vault)
+    }
 }
 
 /// Decides one Connection up to its expiry: everything but the rate limit and the size limit. Charges nothing.
@@ -255,10 +264,22 @@ fn allowed(scope: &Scope, owner: &str) -> Vec<String> {
 }
 
 /// The limit of a membership. One that cannot be read (written past the schema) is the strictest there is.
-fn limit_of(member: &MemberView, role: &Role) -> Result<Option<RateLimit>, Denial> {
+fn limit_of(member: &MemberView, role: &Role) -> Option<RateLimit> {
     const STRICTEST: RateLimit = RateLimit { count: 1, window_seconds: 99_999 };
-    Ok(match &member.rate_limit {
+    match &member.rate_limit {
         Some(text) => Some(text.parse().unwrap_or(STRICTEST)),
         None => role.rate_limit(),
-    })
+    }
 }
+
+fn rate_limited(member: &MemberView, limit: RateLimit, RetryAfter(wait): RetryAfter) -> Denial {
+    let seconds = wait.as_secs() + i64::from(wait.subsec_nanos() > 0);
+    Denial::RateLimited {
+        member: member.name.clone(),
+        limit,
+        retry_after_seconds: u64::try_from(seconds).unwrap_or(0).max(1),
+    }
+}
+
+#[cfg(test)]
+mod tests;

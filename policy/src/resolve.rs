@@ -194,3 +194,6 @@ fn nearest(view: &[Candidate], means: impl Fn(&Candidate) -> bool) -> Vec<&Candi
 fn key(candidate: &Candidate) -> ConnectionKey {
     ConnectionKey { namespace: candidate.namespace.clone(), name: candidate.name.clone() }
 }
+
+#[cfg(test)]
+mod tests;

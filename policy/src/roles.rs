@@ -211,3 +211,6 @@ fn within_count(granted: Option<u32>, held: Option<u32>) -> bool {
         (Some(granted), Some(held)) => granted <= held,
     }
 }
+
+#[cfg(test)]
+mod tests;

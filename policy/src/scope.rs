@@ -91,3 +91,6 @@ pub fn recorded(envelope: &EnvelopeSpec, member: &MemberView) -> Recorded {
         None => Recorded::NotYet,
     }
 }
+
+#[cfg(test)]
+mod tests;

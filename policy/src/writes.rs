@@ -150,3 +150,6 @@ impl<'a> VaultView<'a> {
         format!("Ask an owner ({}){what}", names.join(", "))
     }
 }
+
+#[cfg(test)]
+mod tests;

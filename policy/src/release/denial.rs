@@ -73,7 +73,7 @@ pub enum Denial {
         /// How many it allows.
         limit: u32,
         /// How many were asked for.
-        asked: usize,
+        asked: u32,
     },
 }
 
@@ -145,7 +145,7 @@ impl Denial {
 impl fmt::Display for Denial {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unauthenticated => f.write_str("No identity: a token of audience 'coffer' is required"),
+            Self::Unauthenticated => f.write_str("No identity: authenticate first"),
             Self::NotFound { reference, .. } => write!(f, "Credential '{reference}' not found"),
             Self::Verb { verb, role, member } => {
                 write!(f, "Role '{role}' of member '{member}' does not allow '{}'", verb_name(*verb))
