@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Connections", type_ = "integer", json_path = ".status.connections", description = "Connections in this vault."),
     printcolumn(name = "Ready", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].status"#),
     printcolumn(name = "Reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].reason"#),
+    printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
     printcolumn(name = "Invited", type_ = "integer", json_path = ".status.members.invited", priority = 1),
     printcolumn(name = "Epoch", type_ = "integer", json_path = ".status.keyEpoch", priority = 1),
     printcolumn(name = "Rotation", type_ = "string", json_path = r#".status.conditions[?(@.type=="RotationPending")].reason"#, priority = 1),
