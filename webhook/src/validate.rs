@@ -1,5 +1,6 @@
 //! What is decided about each kind: facts from the tables, judgement from `coffer-policy`.
 
+pub mod acceptance;
 pub mod access_token;
 pub mod connection;
 pub mod vault;

@@ -5,7 +5,8 @@ use coffer_policy::writes;
 use serde_json::{Value, json};
 
 use super::{
-    Circumstances, Facts, caller, check_duration, check_rate_limit, check_subject, refuse, typed, vault_named,
+    Circumstances, Facts, acceptance, caller, check_duration, check_rate_limit, check_subject, refuse, typed,
+    vault_named,
 };
 use crate::{
     draft::Draft,
@@ -36,6 +37,7 @@ pub async fn admit(
         Operation::Update | Operation::Delete | Operation::Connect => Some(read(old)?),
     };
     let changed = stored.is_none() || differs(draft.object(), old, STAMPS);
+    let accepted = new.spec.acceptance.is_some() && acceptance_differs(draft.object(), old);
     if changed {
         check_fields(&new)?;
         let caller = caller(&request.user_info);
@@ -48,6 +50,10 @@ pub async fn admit(
                 };
                 let facts = Facts::gather(tables, vault, circumstances.now);
                 match writes::member(&caller, &facts.view(circumstances), stored.as_ref(), Some(&new)) {
+                    Ok(()) if accepted => match acceptance::check(&new, vault) {
+                        Err(refusal @ Refusal::AwaitReadiness(_)) => Look::Until(Err(refusal)),
+                        checked => Look::Settled(checked),
+                    },
                     Ok(()) => Look::Settled(Ok(())),
                     Err(refusal) => refuse(refusal, &facts, &caller),
                 }
@@ -57,8 +63,6 @@ pub async fn admit(
     let granted = stored.as_ref().is_none_or(|stored| writes::grant_changed(stored, &new));
     stamp(&mut draft, &["spec", "invitedBy"], old, &request.user_info, granted)?;
     if new.spec.acceptance.is_some() {
-        let of = |object: &Value| json!({"spec": object.pointer("/spec/acceptance")});
-        let accepted = differs(&of(draft.object()), &of(old), &[&["by"]]);
         stamp(&mut draft, &["spec", "acceptance", "by"], old, &request.user_info, accepted)?;
     }
     stamp(&mut draft, &["spec", "lastWriter"], old, &request.user_info, changed)?;
@@ -89,6 +93,12 @@ pub async fn delete(
         })
         .await?;
     Ok(Admitted::default())
+}
+
+/// Whether the acceptance is another than the one that is stored, by whomever.
+fn acceptance_differs(new: &Value, old: &Value) -> bool {
+    let of = |object: &Value| json!({"spec": object.pointer("/spec/acceptance")});
+    differs(&of(new), &of(old), &[&["by"]])
 }
 
 fn read(object: &Value) -> Result<VaultMember, Refusal> {
