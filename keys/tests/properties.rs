@@ -307,6 +307,28 @@ proptest! {
     }
 }
 
+/// A holder of the wrapping key (of the vault key, say) wraps another data key in a slot under this commitment: the
+/// commitment is checked before the key is used for anything.
+#[test]
+fn a_slot_that_carries_another_key_than_it_commits_to_does_not_open() {
+    let rng = &mut rng();
+    let place = Place { vault: [1; 16], texts: Default::default(), numbers: [1, 1] };
+    let kek = CustodianRoot::generate(1, rng).custodian_key(&place.vault_id());
+    let (signing, members) = (VaultSigningKey::generate(rng), MembersDigest::all());
+    let key = DataKey::generate(rng);
+    let slot = SlotContext {
+        values: place.values(),
+        epoch: 1,
+        members: &members,
+        commitment: key.commitment(),
+        signing_key: signing.public(),
+        to: SlotTo::Vault,
+    };
+    let forged = Wrapped::seal(WrapTo::Key(&kek), &slot, &SecretKey::generate(rng), rng);
+    assert!(forged.open(OpenWith::Key(&kek), &slot).is_ok(), "the wrap itself is well made");
+    assert_eq!(DataKey::open_slot(OpenWith::Key(&kek), &slot, &forged).err(), Some(OpenError));
+}
+
 /// T1: "all of etcd but the one root Secret" does not hold the key of either branch, and neither key opens the other.
 #[test]
 fn a_branch_opens_with_the_root_key_of_its_own_name_and_generation_only() {
