@@ -26,6 +26,8 @@ pub mod standing;
 pub mod triggers;
 pub mod vault;
 pub mod watches;
+#[cfg(test)]
+mod world;
 
 use std::sync::Arc;
 

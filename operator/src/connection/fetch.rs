@@ -13,7 +13,7 @@ use kube::{Api, ResourceExt as _};
 use crate::{
     cache::Key,
     caches::{Caches, claim_terms, namespace_term},
-    context::{Context, READ_TIMEOUT, ReconcileError},
+    context::{Context, Keyrings, READ_TIMEOUT, ReconcileError},
     installation::custody::Custody,
     standing::Account,
 };
@@ -91,20 +91,33 @@ pub async fn fetch(connection: Arc<Connection>, context: &Context) -> Result<Opt
         let envelopes: Api<Envelope> = Api::namespaced(context.client.clone(), &key.namespace);
         envelope = within(READ_TIMEOUT, envelopes.get_opt(&key.name)).await?.map(Arc::new);
     }
+    Ok(Some(gather(connection, envelope, &custody, caches, &context.keyrings, &context.operator)))
+}
+
+/// Takes everything else from the caches.
+pub fn gather(
+    connection: Arc<Connection>,
+    envelope: Option<Arc<Envelope>>,
+    custody: &Custody,
+    caches: &Caches,
+    keyrings: &Keyrings,
+    operator: &str,
+) -> Facts {
     let vault_key = caches.vault_key_of(&connection);
     let vault = vault_key.as_ref().and_then(|key| caches.vaults.get(key));
-    let vault = vault.map(|vault| of_vault(vault, &connection, envelope.as_deref(), &custody, context));
-    let namespace = Key::new("", key.namespace);
+    let vault =
+        vault.map(|vault| of_vault(vault, &connection, envelope.as_deref(), custody, caches, keyrings));
+    let namespace = Key::new("", connection.namespace().unwrap_or_default());
     let namespace_labels = caches.namespaces.get(&namespace).and_then(|found| found.metadata.labels.clone());
-    Ok(Some(Facts {
+    Facts {
         vault,
         vault_key,
         envelope,
         older: older(caches, &connection),
         namespace_labels: namespace_labels.unwrap_or_default(),
-        operator: context.operator.clone(),
+        operator: String::from(operator),
         connection,
-    }))
+    }
 }
 
 /// An older Connection that claims the same place; of the same age, the one with the lower uid is the older.
@@ -126,16 +139,16 @@ fn of_vault(
     connection: &Connection,
     envelope: Option<&Envelope>,
     custody: &Custody,
-    context: &Context,
+    caches: &Caches,
+    keyrings: &Keyrings,
 ) -> OfVault {
-    let caches = &context.watched.caches;
     let key = Key::of(vault.as_ref());
     let keys = match caches.keyrings.get(&key) {
         None => Keys::Absent,
         Some(keyring) if Some(&keyring.spec.vault_uid) != vault.metadata.uid.as_ref() => {
             Keys::Unusable(String::from("its Keyring belongs to another Vault"))
         }
-        Some(keyring) => match context.keyrings.open(custody, &keyring) {
+        Some(keyring) => match keyrings.open(custody, &keyring) {
             Ok(keys) => Keys::Open(keys, keyring),
             Err(error) => Keys::Unusable(error),
         },

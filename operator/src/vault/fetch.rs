@@ -10,7 +10,7 @@ use kube::Api;
 
 use crate::{
     cache::Key,
-    caches::{namespace_term, vault_term},
+    caches::{Caches, namespace_term, vault_term},
     context::{Context, READ_TIMEOUT, ReconcileError},
     installation::custody::Custody,
     standing::Account,
@@ -57,7 +57,7 @@ impl Facts {
     }
 }
 
-/// Reads the facts about `vault` from the caches; `None` while the custodian root has not been looked at.
+/// Reads the facts about `vault`; `None` while the custodian root has not been looked at.
 ///
 /// # Errors
 /// When an object that the cache misses, but that must exist, cannot be read.
@@ -75,6 +75,18 @@ pub async fn fetch(vault: Arc<Vault>, context: &Context) -> Result<Option<Facts>
         let keyrings: Api<Keyring> = Api::namespaced(context.client.clone(), &key.namespace);
         keyring = within(READ_TIMEOUT, keyrings.get_opt(&key.name)).await?.map(Arc::new);
     }
+    Ok(Some(gather(vault, custodian, keyring, caches, &context.operator)))
+}
+
+/// Takes everything else from the caches.
+pub fn gather(
+    vault: Arc<Vault>,
+    custodian: Result<Custodian, String>,
+    keyring: Option<Arc<Keyring>>,
+    caches: &Caches,
+    operator: &str,
+) -> Facts {
+    let key = Key::of(vault.as_ref());
     let neighbours: Vec<VaultMember> = caches
         .members
         .having(&namespace_term(&key.namespace))
@@ -89,7 +101,7 @@ pub async fn fetch(vault: Arc<Vault>, context: &Context) -> Result<Option<Facts>
     let accounts = accounts.collect();
     let vault_id = keyring.as_ref().map(|keyring| keyring.spec.vault_id.clone());
     let vault_id = vault_id.or_else(|| vault.status.as_ref()?.vault_id.clone());
-    Ok(Some(Facts {
+    Facts {
         custodian,
         keyring,
         neighbours,
@@ -97,7 +109,7 @@ pub async fn fetch(vault: Arc<Vault>, context: &Context) -> Result<Option<Facts>
         bindings: caches.bindings.having(&vault_term(&key)),
         envelopes: vault_id.map(|id| caches.envelopes.having(&id)).unwrap_or_default(),
         connections: caches.connections_of(&key).len(),
-        operator: context.operator.clone(),
+        operator: String::from(operator),
         vault,
-    }))
+    }
 }

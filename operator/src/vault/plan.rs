@@ -10,6 +10,7 @@
 //! 4. what is **given**: wrapped keys with phases, RoleBindings, members of new owners;
 //! 5. the Vault's **status**.
 
+mod admission;
 mod bindings;
 mod members;
 mod register;
@@ -144,6 +145,11 @@ fn known_vault(facts: &Facts, mut keys: OpenKeyring, now: Timestamp, rng: &mut i
     let register = register::decide(facts, &keys, now);
     plan.refused = register.refused();
     plan.next = register.next;
+    if !register.raise.is_empty() {
+        // A listed owner that was demoted, or the last one suspended: put right before anything follows from it.
+        plan.writes.extend(register.raise.into_iter().map(|member| Write::RaiseOwner(Box::new(member))));
+        return plan;
+    }
     let causes = members::causes(facts, &keys, &register);
     let newest = keys.epochs().map(|epoch| epoch.epoch).max().unwrap_or_default();
     if !causes.is_empty() && newest == keys.current() {
@@ -170,7 +176,6 @@ fn known_vault(facts: &Facts, mut keys: OpenKeyring, now: Timestamp, rng: &mut i
     plan.writes.extend(bindings.gone.into_iter().map(|binding| Write::DeleteBinding(Box::new(binding))));
     let former = register.former_owners.iter().cloned();
     plan.writes.extend(former.map(|member| Write::DeleteMember(Box::new(member))));
-    plan.writes.extend(register.raise.iter().cloned().map(|member| Write::RaiseOwner(Box::new(member))));
     plan.writes.extend(register.missing.iter().cloned().map(|member| Write::CreateMember(Box::new(member))));
     plan.writes.extend(members.given.into_iter().map(|change| Write::MemberStatus(Box::new(change))));
     plan.writes.extend(bindings.new.into_iter().map(|binding| Write::CreateBinding(Box::new(binding))));

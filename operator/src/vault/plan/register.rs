@@ -3,26 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use coffer_crds::{
-    Custody, CustodyPolicy, KeyringSpec, MemberPhase, RegisteredMember, Subject, VaultMember,
-    VaultMemberSpec, Verb, conditions::reason,
+    Custody, KeyringSpec, MemberPhase, RegisteredMember, VaultMember, VaultMemberSpec, conditions::reason,
 };
-use coffer_envelope::{OpenKeyring, key_hash, subject_ref};
-use coffer_keys::{acceptance::Acceptance, member_key::MemberPublicKey};
+use coffer_envelope::{OpenKeyring, key_hash};
+use coffer_keys::member_key::MemberPublicKey;
 use coffer_policy::{
-    Caller, MemberView,
+    MemberView,
     identity::{ends_at, from_register, with_namespace},
     names::{OwnerMember, owner_members},
     roles::{self, Role, role},
     writes::{VaultView, member_recorded, vault_recorded},
 };
-use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use kube::{ResourceExt as _, api::ObjectMeta};
 
 use super::{super::fetch::Facts, owner_reference};
 use crate::{
     apply::{MANAGED_BY, MANAGER},
-    report::{Wanted, sooner, to_seconds},
-    standing::{Out, custody_refused, in_force, unknown_role, utc},
+    report::{Wanted, sooner},
+    standing::{Out, in_force, unknown_role},
 };
 
 /// What was found about one VaultMember.
@@ -106,11 +105,12 @@ pub(super) fn decide(facts: &Facts, keys: &OpenKeyring, now: Timestamp) -> Regis
     register
 }
 
-struct Judge<'a> {
-    facts: &'a Facts,
-    keys: &'a OpenKeyring,
+/// One look at the members of one vault.
+pub(super) struct Judge<'a> {
+    pub(super) facts: &'a Facts,
+    pub(super) keys: &'a OpenKeyring,
     owners: &'a [OwnerMember],
-    now: Timestamp,
+    pub(super) now: Timestamp,
 }
 
 impl Judge<'_> {
@@ -260,198 +260,6 @@ impl Judge<'_> {
         member_recorded(&self.view(views), Some(entry), member).map_err(not_authorized)
     }
 
-    /// A ServiceAccount that was made again is accepted again by its annotation, once nothing is wrapped any more for
-    /// the one before: its wraps are under a key that only the register's uid tells from the new one's.
-    fn accept_account_again(&self, member: &VaultMember, entry: &mut RegisteredMember) {
-        let Some(account) = self.facts.account(member) else { return };
-        let same = !matches!(entry.subject, Subject::ServiceAccount(_))
-            || entry.subject_uid.as_deref() == Some(account.uid.as_str());
-        if same || !account.accepts.contains(&self.facts.key()) {
-            return;
-        }
-        let wrapped = member.status.as_ref().is_some_and(|status| !status.wrapped_keys.is_empty());
-        let slots = self.facts.envelopes.iter().flat_map(|envelope| &envelope.spec.slots);
-        let mut own = slots.filter(|slot| {
-            slot.name.as_deref() == Some(entry.name.as_str())
-                && slot.uid.as_deref() == Some(entry.uid.as_str())
-        });
-        if !wrapped && own.next().is_none() {
-            entry.subject_uid = Some(account.uid.clone());
-            entry.accepted_at = Time(to_seconds(self.now));
-        }
-    }
-
-    /// Whether somebody who is not in the register comes into it, and as what.
-    fn admit(
-        &self,
-        member: &VaultMember,
-        views: &[MemberView],
-        owner: bool,
-        spec: Option<&KeyringSpec>,
-    ) -> Result<(RegisteredMember, Option<MemberPublicKey>), Out> {
-        let invited = |reason, message: &str| Out::new(MemberPhase::Invited, reason, message);
-        let namespace = member.namespace().unwrap_or_default();
-        let subject = with_namespace(&member.spec.subject, &namespace);
-        valid_subject(&subject)?;
-        self.no_twin(member, &subject)?;
-        if member.spec.declined {
-            return Err(Out::new(MemberPhase::Declined, reason::DECLINED, "the subject declined"));
-        }
-        if member.spec.suspended {
-            return Err(Out::new(MemberPhase::Suspended, reason::SUSPENDED, "spec.suspended is set"));
-        }
-        let role_name = if owner { roles::OWNER } else { member.spec.role.as_str() };
-        if role(&self.facts.vault.spec, role_name).is_none() {
-            return Err(Out { phase: MemberPhase::Invited, ..unknown_role(role_name) });
-        }
-        let end = ends_at(member, role_name, None, &self.facts.vault).filter(|_| !owner);
-        if let Some(end) = end.filter(|end| *end <= self.now) {
-            let message = format!("the invite expired at {}; delete it and invite again", utc(end));
-            return Err(Out::new(MemberPhase::Expired, reason::EXPIRED, message));
-        }
-        if !owner {
-            member_recorded(&self.view(views), None, member).map_err(not_authorized)?;
-        }
-        let mut entry = RegisteredMember {
-            name: member.name_any(),
-            uid: member.metadata.uid.clone().unwrap_or_default(),
-            subject: subject.clone(),
-            subject_uid: None,
-            role: String::from(role_name),
-            custody: Custody::Brokered,
-            key_hash: None,
-            accepted_at: Time(to_seconds(self.now)),
-        };
-        match &subject {
-            Subject::ServiceAccount(account) => {
-                let Some(found) = self.facts.account(member) else {
-                    return Err(invited(reason::SUBJECT_MISSING, "the ServiceAccount does not exist"));
-                };
-                let here = account.namespace.as_deref() == Some(namespace.as_str());
-                if !here && !owner && !found.accepts.contains(&self.facts.key()) {
-                    let message = format!(
-                        "waiting for the ServiceAccount's annotation {}: {}",
-                        coffer_crds::annotations::ACCEPT,
-                        self.facts.key()
-                    );
-                    return Err(invited(reason::INVITED, &message));
-                }
-                entry.subject_uid = Some(found.uid.clone());
-            }
-            Subject::User(_) | Subject::Group(_) | Subject::External(_) => {
-                if member.spec.acceptance.is_none() && !owner {
-                    return Err(invited(reason::INVITED, "waiting for the subject to accept"));
-                }
-            }
-        }
-        let brings =
-            member.spec.acceptance.as_ref().is_some_and(|acceptance| acceptance.public_key.is_some());
-        if !brings {
-            if self.facts.vault.spec.custody == CustodyPolicy::SelfOnly {
-                return Err(Out { phase: MemberPhase::Invited, ..custody_refused() });
-            }
-            if matches!(subject, Subject::External(_)) {
-                return Err(invited(reason::INVITED, "waiting for a public key or the first AccessToken"));
-            }
-            return Ok((entry, None));
-        }
-        let key = self.brought_key(member, &entry.role, None, views)?;
-        entry.custody = Custody::Own;
-        entry.key_hash = Some(key_hash(&key));
-        if spec.is_some_and(|spec| {
-            spec.members.iter().any(|other| other.key_hash == entry.key_hash && other.name != entry.name)
-        }) {
-            return Err(Out::new(
-                MemberPhase::Invited,
-                reason::KEY_REFUSED,
-                "this key is another member's; bring one of your own",
-            ));
-        }
-        Ok((entry, Some(key)))
-    }
-
-    /// The public key of an acceptance, if everything about it holds. The register's own key needs no proof again.
-    fn brought_key(
-        &self,
-        member: &VaultMember,
-        role_name: &str,
-        recorded: Option<&RegisteredMember>,
-        views: &[MemberView],
-    ) -> Result<MemberPublicKey, Out> {
-        let phase = if recorded.is_some() { MemberPhase::Active } else { MemberPhase::Invited };
-        let out = |reason, message: String| Out::new(phase, reason, message);
-        let acceptance = member.spec.acceptance.clone().unwrap_or_default();
-        let text = acceptance.public_key.unwrap_or_default();
-        let key =
-            MemberPublicKey::parse(&text).map_err(|error| out(reason::KEY_REFUSED, error.to_string()))?;
-        let recorded_hash = recorded.and_then(|entry| entry.key_hash.as_deref());
-        if recorded_hash == Some(key_hash(&key).as_str()) {
-            return Ok(key);
-        }
-        if recorded_hash.is_some() {
-            let message =
-                "acceptance holds another key than the one accepted; change keys through spec.keyChange";
-            return Err(out(reason::KEY_REFUSED, String::from(message)));
-        }
-        let namespace = member.namespace().unwrap_or_default();
-        let subject = with_namespace(&member.spec.subject, &namespace);
-        if matches!(subject, Subject::ServiceAccount(_) | Subject::Group(_)) {
-            let message = "ServiceAccounts and groups hold no key of their own; accept without one";
-            return Err(out(reason::KEY_REFUSED, String::from(message)));
-        }
-        if role(&self.facts.vault.spec, role_name).is_some_and(|role| !role.allows(Verb::Read)) {
-            let message =
-                format!("a member with a key of its own can read; role '{role_name}' does not allow 'read'");
-            return Err(out(reason::KEY_REFUSED, message));
-        }
-        let pinned = member.spec.key_fingerprint.as_deref();
-        if pinned.is_some_and(|pinned| pinned != key.fingerprint().to_string()) {
-            let message = format!("the invite pins another key than {}", key.fingerprint());
-            return Err(out(reason::KEY_REFUSED, message));
-        }
-        let by = acceptance.by.as_ref().map(Caller::from).unwrap_or_default();
-        let view = views.iter().find(|view| view.name == member.name_any());
-        let delivered = matches!(subject, Subject::External(_)) && pinned.is_some();
-        if !delivered && !view.is_some_and(|view| view.is_of(&by)) {
-            return Err(out(reason::ACCEPTANCE_REFUSED, String::from("whoever accepted is not the subject")));
-        }
-        let accepted = Acceptance {
-            vault_id: self.keys.vault_id(),
-            namespace: &namespace,
-            name: member.metadata.name.as_deref().unwrap_or_default(),
-            uid: member.metadata.uid.as_deref().unwrap_or_default(),
-            subject: subject_ref(&subject).map_err(|error| out(reason::INVALID_SPEC, error.to_string()))?,
-            public_key: &key,
-        };
-        let proof = acceptance.proof.unwrap_or_default();
-        self.keys
-            .check_proof(&accepted, &proof)
-            .map_err(|error| out(reason::ACCEPTANCE_REFUSED, error.to_string()))?;
-        Ok(key)
-    }
-
-    /// One VaultMember per subject: an older one, or one that is registered already, keeps it.
-    fn no_twin(&self, member: &VaultMember, subject: &Subject) -> Result<(), Out> {
-        if matches!(subject, Subject::External(_)) {
-            return Ok(());
-        }
-        let namespace = member.namespace().unwrap_or_default();
-        let age = |member: &VaultMember| (member.metadata.creation_timestamp.clone(), member.name_any());
-        let twin = self.facts.members().find(|other| {
-            let registered = self
-                .keys
-                .member(&other.name_any())
-                .is_some_and(|entry| Some(&entry.uid) == other.metadata.uid.as_ref());
-            other.name_any() != member.name_any()
-                && with_namespace(&other.spec.subject, &namespace) == *subject
-                && (registered || age(other) < age(member))
-        });
-        twin.map_or(Ok(()), |twin| {
-            let message = format!("this subject is member '{}' already; delete one of both", twin.name_any());
-            Err(Out::new(MemberPhase::Invited, reason::DUPLICATE, message))
-        })
-    }
-
     /// When the passing of time changes something about a member.
     fn changes_at(&self, member: &VaultMember, entry: Option<&RegisteredMember>) -> Option<Timestamp> {
         let role = entry.map_or(member.spec.role.as_str(), |entry| entry.role.as_str());
@@ -463,7 +271,7 @@ impl Judge<'_> {
         from_register(&self.facts.vault, spec, &self.facts.neighbours, self.now)
     }
 
-    fn view<'v>(&'v self, members: &'v [MemberView]) -> VaultView<'v> {
+    pub(super) fn view<'v>(&'v self, members: &'v [MemberView]) -> VaultView<'v> {
         VaultView { vault: &self.facts.vault, members, operator: Some(&self.facts.operator) }
     }
 
@@ -507,28 +315,9 @@ impl Verdict {
     }
 }
 
-fn not_authorized(refusal: coffer_policy::Refusal) -> Out {
+pub(super) fn not_authorized(refusal: coffer_policy::Refusal) -> Out {
     let field = if refusal.field.is_empty() { String::new() } else { format!("{}: ", refusal.field) };
     Out::new(MemberPhase::Invited, reason::NOT_AUTHORIZED, format!("{field}{}", refusal.message))
-}
-
-fn valid_subject(subject: &Subject) -> Result<(), Out> {
-    let invalid = |message: &str| Err(Out::new(MemberPhase::Invited, reason::INVALID_SPEC, message));
-    match subject {
-        Subject::User(named) if named.name.starts_with("system:serviceaccount:") => {
-            invalid("spec.subject.user: write a ServiceAccount as serviceAccount: {namespace, name}")
-        }
-        Subject::User(named) | Subject::Group(named) if named.name.is_empty() || named.name == "*" => {
-            invalid("spec.subject: a name that is not empty and not *")
-        }
-        Subject::User(named) if named.name == "system:anonymous" => {
-            invalid("spec.subject.user: nobody is no member")
-        }
-        Subject::Group(named) if named.name.starts_with("system:") => {
-            invalid("spec.subject.group: groups of Kubernetes' own (system:…) cannot be members")
-        }
-        Subject::ServiceAccount(_) | Subject::User(_) | Subject::Group(_) | Subject::External(_) => Ok(()),
-    }
 }
 
 fn new_owner(facts: &Facts, owner: &OwnerMember) -> VaultMember {
