@@ -28,6 +28,9 @@ pub(crate) const EVERYBODY: [&str; 6] = ["alice", "bob", "carol", "ci", "intern"
 /// Whose role covers only some Connections.
 pub(crate) const RESTRICTED: [&str; 2] = ["carol", "ci"];
 
+/// The data of a Secret.
+pub(crate) type SecretData = BTreeMap<String, Vec<u8>>;
+
 /// A key of a member's own.
 pub(crate) struct Secret {
     pub(crate) key: MemberSecretKey,
@@ -164,9 +167,7 @@ impl Vault {
         )
     }
 
-    pub(crate) fn custody_secrets(
-        &mut self,
-    ) -> (BTreeMap<String, String>, BTreeMap<String, BTreeMap<String, Vec<u8>>>) {
+    pub(crate) fn custody_secrets(&mut self) -> (BTreeMap<String, String>, BTreeMap<String, SecretData>) {
         let sealed = seal_secrets(&self.custodian, &self.root, &mut self.rng).unwrap();
         let root = self.root.local_secret();
         (
@@ -247,6 +248,6 @@ pub(crate) fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
 }
 
-pub(crate) fn data(map: &BTreeMap<String, Vec<u8>>) -> impl Iterator<Item = (&str, &[u8])> {
+pub(crate) fn data(map: &SecretData) -> impl Iterator<Item = (&str, &[u8])> {
     map.iter().map(|(key, value)| (key.as_str(), value.as_slice()))
 }
