@@ -138,7 +138,8 @@ async fn a_look_that_shows_a_narrower_scope_releases_nothing() {
     let narrower = connection("github", "alice", Some(&["alice"]));
     lagging.api_server_has(Some(lagging.world.envelope(&narrower, "v")));
     let answer = lagging.world.ask(&lagging.pod, &["team-a/github"]).await;
-    assert_eq!((answer.status, lagging.looks()), (503, 1));
+    let text = String::from_utf8_lossy(&answer.body);
+    assert_eq!((answer.status, lagging.looks()), (503, 1), "{text}");
     assert_eq!(lagging.decisions().await, [Decision::Allowed, Decision::Failed]);
 }
 
