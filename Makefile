@@ -4,18 +4,20 @@
 # `make demo CLUSTER=existing` tells the story on the cluster of your KUBECONFIG.
 CLUSTER ?= own
 
-HARNESS := cargo run --quiet --package e2e --bin coffer-e2e --
+HARNESS := cargo run --locked --package e2e --bin coffer-e2e --
+# For targets whose output is used by other commands.
+QUIET_HARNESS := cargo run --locked --quiet --package e2e --bin coffer-e2e --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check unit cluster install cluster-down kubeconfig bin bench generate fresh prerequisites
+.PHONY: help demo test check cluster install cluster-down kubeconfig bin bench generate prerequisites
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: prerequisites ## Tell Coffer's story on a real cluster (CLUSTER=existing: on yours)
+demo: $(if $(filter own,$(CLUSTER)),prerequisites) ## Tell Coffer's story on a real cluster (CLUSTER=existing: on yours)
 	@$(HARNESS) demo --cluster $(CLUSTER)
 
-test: check ## Run everything: format, lints, unit and end-to-end tests
+test: prerequisites check ## Run everything: format, lints, unit and end-to-end tests
 	@e2e/test.sh
 
 check: ## Run what needs no cluster: format, lints, generated files, unit tests
@@ -31,17 +33,16 @@ cluster-down: ## Take the cluster down and remove every trace of it
 	@$(HARNESS) down
 
 kubeconfig: ## Print the path of the cluster's kubeconfig
-	@$(HARNESS) kubeconfig
+	@$(QUIET_HARNESS) kubeconfig
 
 bin: prerequisites ## Print the folder with kubectl, helm and the kubectl plugin
-	@$(HARNESS) bin
+	@$(QUIET_HARNESS) bin
 
 bench: install ## Measure, side by side with the goals
 	@cargo bench --workspace
 
 generate: ## Write the generated files anew (CRDs, references)
-	@e2e/generate.sh
+	@cargo run --package coffer-crds --bin crdgen -- .
 
 prerequisites:
 	@e2e/prerequisites.sh
-	@test -x target/debug/coffer-e2e || echo "==> building the harness (a few minutes, once)" >&2

@@ -30,7 +30,11 @@ enum Command {
     /// Tell which of the cluster's processes run; fails if the cluster is not up.
     Status,
     /// Build the cluster's programs from their Go modules, once for this machine.
-    BuildPrograms,
+    BuildPrograms {
+        /// Only those of one folder of `e2e/cluster/`, such as `helm`.
+        #[arg(long)]
+        only: Option<String>,
+    },
     /// Build Coffer and give its images to the cluster.
     Load,
     /// Install Coffer on the cluster, or upgrade it to this checkout.
@@ -69,8 +73,10 @@ impl Arguments {
             }
             Command::Down => step("taking the cluster down", Cluster::down()).await?,
             Command::Status => return status(&layout),
-            Command::BuildPrograms => {
-                let programs = Programs::ensure(&layout).await?;
+            Command::BuildPrograms { only } => {
+                let programs =
+                    Programs::ensure_some(&layout, |folder| only.as_ref().is_none_or(|it| it == folder))
+                        .await?;
                 install::link_bin(&layout, &programs, None)?;
             }
             Command::Load => {

@@ -88,28 +88,40 @@ impl Etcd {
         }
     }
 
-    /// Where these bytes are stored, in plain or encoded: keys first, then data files.
+    /// Look for bytes, in plain or encoded, in every key and value and in the data files.
     ///
     /// # Errors
     /// If etcd does not answer or its files cannot be read.
-    pub async fn find(&self, needle: &[u8]) -> Result<Vec<String>> {
+    pub async fn search(&self, needle: &[u8]) -> Result<Search> {
         let forms = forms(needle);
-        let mut found: Vec<String> = self
-            .dump()
-            .await?
-            .into_iter()
-            .filter(|stored| holds(&stored.value, &forms) || holds(stored.key.as_bytes(), &forms))
-            .map(|stored| stored.key)
-            .collect();
+        let mut search = Search::default();
+        for stored in self.dump().await? {
+            search.keys += 1;
+            if holds(&stored.value, &forms) || holds(stored.key.as_bytes(), &forms) {
+                search.found.push(stored.key);
+            }
+        }
         for file in files(&self.data)? {
             // A file of the log may be removed while we look; what it held has been moved on.
             let Ok(bytes) = fs::read(&file) else { continue };
+            search.bytes += bytes.len();
             if holds(&bytes, &forms) {
-                found.push(file.display().to_string());
+                search.found.push(file.display().to_string());
             }
         }
-        Ok(found)
+        Ok(search)
     }
+}
+
+/// What a search looked at and where it found something.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Search {
+    /// Keys, and paths of data files, that hold the bytes.
+    pub found: Vec<String>,
+    /// How many keys were looked at.
+    pub keys: usize,
+    /// How many bytes of data files were looked at.
+    pub bytes: usize,
 }
 
 /// How these bytes may be written down: plain, hex, base64 at each of the three offsets, JSON text.
@@ -129,7 +141,7 @@ pub fn forms(needle: &[u8]) -> Vec<Vec<u8>> {
     }
     if let Ok(text) = std::str::from_utf8(needle) {
         let quoted = json!(text).to_string();
-        forms.push(quoted[1..quoted.len() - 1].as_bytes().to_vec());
+        forms.push(quoted.as_bytes()[1..quoted.len() - 1].to_vec());
     }
     forms.sort();
     forms.dedup();

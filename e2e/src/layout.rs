@@ -29,7 +29,7 @@ impl Layout {
         let cache = std::env::var_os("XDG_CACHE_HOME")
             .map(PathBuf::from)
             .filter(|path| path.is_absolute())
-            .unwrap_or_else(|| PathBuf::from("/var/cache"));
+            .unwrap_or_else(default_cache);
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         Self {
             state: PathBuf::from("/var/lib/coffer-e2e"),
@@ -188,6 +188,14 @@ impl Layout {
         }
         Ok(())
     }
+}
+
+/// Where caches lie when `XDG_CACHE_HOME` does not say: root's are the machine's.
+fn default_cache() -> PathBuf {
+    if rustix::process::geteuid().is_root() {
+        return PathBuf::from("/var/cache");
+    }
+    std::env::home_dir().unwrap_or_default().join(".cache")
 }
 
 /// Make a folder and its parents.

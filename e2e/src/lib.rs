@@ -6,6 +6,7 @@
 //! ([`namespace::Namespace::lend`]) and waits for conditions ([`wait`]).
 //! Whoever needs the cluster first brings it up; `make cluster-down` takes it away.
 
+pub mod broker;
 pub mod cluster;
 pub mod commands;
 pub mod demo;
@@ -20,5 +21,6 @@ pub mod namespace;
 pub mod process;
 pub mod programs;
 pub mod progress;
+pub mod team;
 pub mod users;
 pub mod wait;

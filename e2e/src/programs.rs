@@ -155,22 +155,28 @@ impl Programs {
     /// # Errors
     /// If a build fails, with the compiler's last words.
     pub async fn ensure(layout: &Layout) -> Result<Self> {
+        Self::ensure_some(layout, |_| true).await
+    }
+
+    /// Build what is missing of the modules whose folders are `wanted`.
+    ///
+    /// # Errors
+    /// If a build fails, with the compiler's last words.
+    pub async fn ensure_some(layout: &Layout, wanted: impl Fn(&str) -> bool) -> Result<Self> {
         let programs = Self::locate(layout)?;
-        if programs.missing().next().is_none() {
+        let missing =
+            || MODULES.iter().filter(|it| wanted(it.folder) && !programs.folder(it.folder).exists());
+        if missing().next().is_none() {
             return Ok(programs);
         }
         create_folder(layout.cache())?;
         let _alone =
             Lock::acquire(&layout.cache().join("lock"), "another build of the cluster's programs").await?;
-        let missing: Vec<&Module> = programs.missing().collect();
+        let missing: Vec<&Module> = missing().collect();
         for module in missing {
             step(&format!("building {}", module.title), programs.build(layout, module)).await?;
         }
         Ok(programs)
-    }
-
-    fn missing(&self) -> impl Iterator<Item = &'static Module> {
-        MODULES.iter().filter(|module| !self.folder(module.folder).exists())
     }
 
     async fn build(&self, layout: &Layout, module: &Module) -> Result<()> {

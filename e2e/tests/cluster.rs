@@ -112,9 +112,9 @@ async fn a_stored_value_is_found_in_etcd_itself_also_after_it_was_deleted() -> R
         let value = format!("findable-{}", ns.name());
         ns.create::<Secret>(json!({"metadata": {"name": "plain"}, "stringData": {"key": value}})).await?;
         let key = format!("/registry/secrets/{}/plain", ns.name());
-        assert!(cluster.etcd().find(value.as_bytes()).await?.contains(&key));
+        assert!(cluster.etcd().search(value.as_bytes()).await?.found.contains(&key));
         ns.api::<Secret>().delete("plain", &Default::default()).await?;
-        let found = cluster.etcd().find(value.as_bytes()).await?;
+        let found = cluster.etcd().search(value.as_bytes()).await?.found;
         assert!(!found.contains(&key), "{found:?}");
         assert!(found.iter().any(|place| place.contains("/etcd/member/")), "{found:?}");
         let stored = cluster.etcd().dump().await?;
