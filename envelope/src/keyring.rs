@@ -6,18 +6,19 @@ use crate::encoding::{number, unwrap, whole_seconds, wrap};
 use crate::error::{EnvelopeError, KeyringError, SealError};
 use crate::register::{MemberKek, subject_ref};
 use crate::{signed, vault_key};
-use coffer_crds::{Epoch, IntakeGeneration, IntakeKey, KeyringSpec, RegisteredMember, Wrap, WrappedVaultKey};
-use coffer_keys::acceptance::{Acceptance, ProofError, encode_challenge};
+use coffer_crds::{Epoch, IntakeGeneration, KeyringSpec, RegisteredMember, Wrap, WrappedVaultKey};
 use coffer_keys::context::{EpochContext, VaultKeyContext};
 use coffer_keys::hierarchy::{self, CustodianRoot, VaultKey};
-use coffer_keys::intake::{InputContext, sealed_to};
-use coffer_keys::member_key::{MemberKeyKind, MemberPublicKey};
+use coffer_keys::member_key::MemberPublicKey;
 use coffer_keys::signature::{VaultPublicKey, VaultSigningKey};
 use coffer_keys::wrap::WrappingKey;
-use coffer_keys::{FormatError, Kid, OpenError, SecretBytes, VaultId};
+use coffer_keys::{FormatError, VaultId};
 use jiff::Timestamp;
 use rand_core::CryptoRng;
 use std::collections::BTreeMap;
+
+mod intake;
+mod proof;
 
 /// An opened Keyring. Changes are made here and written with [`OpenKeyring::to_spec`].
 pub struct OpenKeyring {
@@ -289,46 +290,6 @@ impl OpenKeyring {
         self.signing.public()
     }
 
-    /// `Vault.status.intakeKey`: the newest intake key, signed. The same at every call.
-    ///
-    /// # Errors
-    /// [`KeyringError::UnknownGeneration`] when its root is no longer held.
-    pub fn intake_key(&self) -> Result<IntakeKey, KeyringError> {
-        let newest = self
-            .intake
-            .last()
-            .ok_or(FormatError::malformed("intakeGenerations", "are none; there is always one"))?;
-        let root = self.custodian.held_root(number("intakeGenerations.root", newest.root)?)?;
-        let generation = number("intakeGenerations.generation", newest.generation)?;
-        let secret = root.intake_key(&self.vault_id, generation);
-        let public = secret.public();
-        let signature = self.signing.sign(&signed::intake(self.vault_id, public));
-        Ok(IntakeKey {
-            kid: public.kid().to_string(),
-            public_key: public.to_base64(),
-            signature: signed::encode(&signature),
-        })
-    }
-
-    /// Opens sealed input with the intake key that it names, if the Keyring still lists it.
-    ///
-    /// # Errors
-    /// [`KeyringError`]: malformed bytes by name, everything else as one.
-    pub fn open_sealed(&self, context: &InputContext<'_>, bytes: &[u8]) -> Result<SecretBytes, KeyringError> {
-        let kid = sealed_to(bytes)?;
-        let listed = self.intake.iter().find_map(|intake| {
-            let root = u64::try_from(intake.root).ok()?;
-            let generation = u64::try_from(intake.generation).ok()?;
-            (kid == Kid::Intake { root, generation }).then_some((root, generation))
-        });
-        let (root, generation) = listed.ok_or(OpenError)?;
-        let secret = self.custodian.held_root(root)?.intake_key(&self.vault_id, generation);
-        if context.vault_id != self.vault_id {
-            return Err(OpenError.into());
-        }
-        Ok(secret.open(context, bytes)?)
-    }
-
     /// Wraps the vault key of an epoch for one member of the register.
     ///
     /// # Errors
@@ -360,31 +321,6 @@ impl OpenKeyring {
             && kid.is_ok_and(|kid| kid == wrapped.wrap.kid)
             && vault_key::verify(self.vault_id, &member.name, &member.uid, self.signing.public(), wrapped)
                 .is_ok()
-    }
-
-    /// `VaultMember.status.challenge` for a key that cannot sign; `None` for Ed25519, which proves itself by a
-    /// signature. Another text at each call, all of them answered by the same proof.
-    pub fn challenge(&self, acceptance: &Acceptance<'_>, rng: &mut impl CryptoRng) -> Option<String> {
-        match acceptance.public_key.kind() {
-            MemberKeyKind::Ed25519 => None,
-            MemberKeyKind::X25519 | MemberKeyKind::XWing => {
-                Some(encode_challenge(&acceptance.challenge(&self.key, rng)))
-            }
-        }
-    }
-
-    /// Checks the proof that a member holds the key it brings, whichever kind it is.
-    ///
-    /// # Errors
-    /// [`ProofError`].
-    pub fn check_proof(&self, acceptance: &Acceptance<'_>, proof: &str) -> Result<(), ProofError> {
-        if acceptance.vault_id != self.vault_id {
-            return Err(ProofError::DoesNotHold);
-        }
-        match acceptance.public_key.kind() {
-            MemberKeyKind::Ed25519 => acceptance.verify(proof),
-            MemberKeyKind::X25519 | MemberKeyKind::XWing => acceptance.verify_answer(&self.key, proof),
-        }
     }
 
     pub(crate) fn member_kek<'a>(&self, recipient: &Recipient<'a>) -> Result<MemberKek<'a>, SealError> {
