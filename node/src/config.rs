@@ -40,12 +40,44 @@ impl Config {
     }
 
     /// Where the kubelet finds that there is a driver.
+    ///
+    /// The `@` is needed: the kubelet's gRPC client sends the percent-encoded path as `:authority`, and the `http`
+    /// crate takes percent signs only before an `@` (RFC 3986 section 3.2.1: in user information, never in a host).
+    /// Without it every registration ends as a malformed request.
     pub fn registration_socket(&self) -> PathBuf {
-        self.kubelet_dir.join("plugins_registry").join(format!("{DRIVER_NAME}-reg.sock"))
+        self.kubelet_dir.join("plugins_registry").join(format!("{DRIVER_NAME}@reg.sock"))
     }
 
     /// The folder that every volume of a pod lies in.
     pub fn pods_dir(&self) -> PathBuf {
         self.kubelet_dir.join("pods")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+    use clap::Parser as _;
+
+    /// What `encodeAuthority` of grpc-go makes of a socket's path, for the characters that such paths have.
+    fn authority_of_grpc_go(path: &std::path::Path) -> String {
+        path.to_str().unwrap().replace('/', "%2F")
+    }
+
+    #[test]
+    fn the_kubelets_authority_for_the_registration_socket_is_one_that_this_server_reads() {
+        let config = Config::parse_from([
+            "coffer-node",
+            "--kubelet-dir",
+            "/var/lib/kubelet",
+            "--node-name",
+            "n",
+            "--pod-name",
+            "p",
+        ]);
+        let authority = authority_of_grpc_go(&config.registration_socket());
+        authority.parse::<http::uri::Authority>().unwrap();
     }
 }

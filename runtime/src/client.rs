@@ -7,9 +7,10 @@ use kube::{Client, Config};
 /// A connection that cannot be made in this time will not be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Silence that long means a dead connection: the API server sends a bookmark on an idle watch every minute.
-/// Without it, a watch over a broken network would look quiet for ever, and a removed member would stay known.
-const READ_TIMEOUT: Duration = Duration::from_secs(90);
+/// Silence that long means a dead connection. Without it, a watch over a broken network would look quiet for ever.
+/// It is long because an idle watch is not sent its bookmark each minute: 90 s of silence were seen on a well one,
+/// and a watch ends by itself after 290 s.
+const READ_TIMEOUT: Duration = Duration::from_secs(285);
 
 /// Why no client could be made.
 #[derive(Debug, thiserror::Error)]
