@@ -69,6 +69,9 @@ pub enum SealError {
     /// A member that the scope does not name.
     #[error("member '{0}' is to get a slot, but the scope does not name it")]
     RecipientOutsideScope(String),
+    /// An owner that the listed scope does not name.
+    #[error("owner '{0}' is not in the scope; the owner always is")]
+    OwnerOutsideScope(String),
     /// Someone would lose access, or the owner or epoch changes: that needs a new data key.
     #[error("a narrower scope, another owner or another epoch needs a new data key")]
     NeedsNewKey,

@@ -168,6 +168,11 @@ impl OpenKeyring {
         rng: &mut impl CryptoRng,
     ) -> Result<EnvelopeSpec, SealError> {
         let digest = access::digest(&access.scope)?;
+        if let EnvelopeScope::Listed(members) = &access.scope
+            && !members.contains(&access.owner)
+        {
+            return Err(SealError::OwnerOutsideScope(access.owner.name.clone()));
+        }
         spec.members = access.scope.clone();
         spec.members_digest = base64(digest.as_bytes());
         let mut slots = Vec::new();

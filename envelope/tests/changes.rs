@@ -232,6 +232,16 @@ fn another_owner_needs_a_new_data_key_and_opens_under_the_new_owners_name() {
 }
 
 #[test]
+fn a_listed_scope_without_its_owner_is_not_sealed() {
+    let mut vault = Vault::new("owner in scope");
+    let spec = vault.seal("github", Scope::Listed(&["alice", "web"]), &["alice", "web"]);
+    let open = vault.keyring.open_envelope("team-a", "github", &spec).unwrap();
+    let access = vault.access(Scope::Listed(&["web"]), &["web"]);
+    let refused = SealError::OwnerOutsideScope("alice".into());
+    assert_eq!(open.reseal(&access, &mut rng()).err(), Some(refused));
+}
+
+#[test]
 fn touching_changes_notes_and_nothing_else() {
     let mut vault = Vault::new("notes");
     let spec = vault.seal("github", Scope::All, &["ci"]);

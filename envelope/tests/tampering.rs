@@ -5,7 +5,9 @@
 mod story;
 
 use coffer_crds::{EnvelopeSpec, KeyringSpec, RegisteredMember, WrappedVaultKey};
-use coffer_envelope::{EnvelopeError, OpenedItems, Place, SelfMember, open_as_brokered, open_as_self};
+use coffer_envelope::{
+    EnvelopeError, OpenedItems, Place, SelfMember, open_as_brokered, open_as_self, verify_keyring,
+};
 use coffer_keys::OpenError;
 use coffer_keys::intake::InputContext;
 use serde_json::{Map, Value, json};
@@ -150,6 +152,7 @@ fn any_change_of_a_keyring_is_noticed() {
     vault.turn_over();
     let spec = vault.keyring.to_spec();
     assert!(vault.custodian.open_keyring(&spec).is_ok());
+    assert!(verify_keyring(&spec, vault.keyring.public_key()).is_ok());
     let mut judged = 0;
     for (path, changed) in changes(&serde_json::to_value(&spec).unwrap()) {
         let Ok(changed) = serde_json::from_value::<KeyringSpec>(changed) else { continue };
@@ -157,7 +160,8 @@ fn any_change_of_a_keyring_is_noticed() {
             continue;
         }
         judged += 1;
-        assert!(vault.custodian.open_keyring(&changed).is_err(), "{path}");
+        assert!(vault.custodian.open_keyring(&changed).is_err(), "operator: {path}");
+        assert!(verify_keyring(&changed, vault.keyring.public_key()).is_err(), "broker: {path}");
     }
     assert!(judged > 150, "{judged}");
 }
@@ -275,7 +279,9 @@ fn a_member_with_the_vault_key_cannot_pass_off_an_envelope_of_its_own() {
 fn a_member_made_again_under_the_same_name_opens_nothing() {
     let mut vault = Vault::new("strangers");
     let at = connection("github");
-    for (scope, slots) in [(Scope::All, vec!["ci"]), (Scope::Listed(&["ci", "web"]), vec!["ci", "web"])] {
+    for (scope, slots) in
+        [(Scope::All, vec!["ci"]), (Scope::Listed(&["alice", "ci", "web"]), vec!["ci", "web"])]
+    {
         let spec = vault.seal("github", scope, &slots);
         let place = vault.place(&at, vault.keyring.public_key());
         for name in ["ci", "web"] {
