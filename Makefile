@@ -38,8 +38,8 @@ kubeconfig: ## Print the path of the cluster's kubeconfig
 bin: prerequisites ## Print the folder with kubectl, helm and the kubectl plugin
 	@$(QUIET_HARNESS) bin
 
-bench: install ## Measure, side by side with the goals
-	@cargo bench --workspace
+bench: prerequisites ## Measure on the cluster, side by side with the goals
+	@$(HARNESS) bench
 
 generate: ## Write the generated files anew (CRDs, references)
 	@cargo run --package coffer-crds --bin crdgen -- .

@@ -1,6 +1,7 @@
 //! The harness's command line; the Makefile's targets are these commands.
 #![allow(clippy::print_stdout, reason = "answers of a command line go to standard output")]
 
+use crate::bench;
 use crate::cluster::Cluster;
 use crate::cluster::component::Component;
 use crate::demo::{self, Demo};
@@ -43,6 +44,8 @@ enum Command {
     Uninstall,
     /// Tell Coffer's story on a real cluster.
     Demo(Demo),
+    /// Measure on a real cluster and print the figures beside their goals.
+    Bench,
     /// Print the path of the kubeconfig.
     Kubeconfig,
     /// Print the folder with kubectl, helm and the plugin.
@@ -90,6 +93,7 @@ impl Arguments {
             }
             Command::Uninstall => install::uninstall(&Cluster::attach()?).await?,
             Command::Demo(demo) => return demo::run(&demo).await,
+            Command::Bench => return bench::run().await,
             Command::Kubeconfig => println!("{}", layout.kubeconfig("admin").display()),
             Command::Bin => {
                 let programs = Programs::ensure(&layout).await?;

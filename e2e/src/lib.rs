@@ -6,6 +6,7 @@
 //! ([`namespace::Namespace::lend`]) and waits for conditions ([`wait`]).
 //! Whoever needs the cluster first brings it up; `make cluster-down` takes it away.
 
+pub mod bench;
 pub mod broker;
 pub mod cluster;
 pub mod commands;
