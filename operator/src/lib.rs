@@ -33,6 +33,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use coffer_runtime::{Admin, AdminArgs, Metrics, Readiness, Shutdown};
+use kube::Client;
 
 use crate::{caches::Caches, leading::Installation, queue::Queues, watches::Watched};
 
@@ -71,12 +72,22 @@ pub struct Args {
 pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let Root::Local = args.root;
     let (metrics, readiness) = (Metrics::new(), Readiness::new());
-    let meters = meters::Meters::new(&metrics);
     let client = coffer_runtime::client().await?;
-    let watched = Watched { caches: Arc::new(Caches::new()), queues: Arc::new(Queues::default()) };
-    watches::start(&client, &watched, &readiness, &shutdown);
-    let installation = Installation::new(&args, client, watched, meters, &readiness);
-    Admin::new(readiness, metrics).start(args.admin.admin_listen, &shutdown).await?;
-    installation.run(&shutdown).await;
+    Admin::new(readiness.clone(), metrics.clone()).start(args.admin.admin_listen, &shutdown).await?;
+    operate(&args, client, &metrics, &readiness, &shutdown).await;
     Ok(())
+}
+
+/// Watches, stands for election, and does the work while leading; until `shutdown`.
+pub async fn operate(
+    args: &Args,
+    client: Client,
+    metrics: &Metrics,
+    readiness: &Readiness,
+    shutdown: &Shutdown,
+) {
+    let watched = Watched { caches: Arc::new(Caches::new()), queues: Arc::new(Queues::default()) };
+    watches::start(&client, &watched, readiness, shutdown);
+    let installation = Installation::new(args, client, watched, meters::Meters::new(metrics), readiness);
+    installation.run(shutdown).await;
 }

@@ -76,12 +76,12 @@ impl World {
     }
 
     pub(crate) fn add_account(&mut self, namespace: &str, name: &str) {
-        let mut account: PartialObjectMeta<ServiceAccount> = PartialObjectMeta::default();
-        account.metadata = ObjectMeta {
+        let metadata = ObjectMeta {
             name: Some(String::from(name)),
             namespace: Some(String::from(namespace)),
             ..ObjectMeta::default()
         };
+        let account = PartialObjectMeta::<ServiceAccount> { metadata, ..PartialObjectMeta::default() };
         self.create(|caches| &caches.accounts, account);
     }
 

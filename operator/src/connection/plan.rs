@@ -13,7 +13,7 @@ use coffer_crds::{
     Connection, Envelope, EnvelopeConnection, EnvelopeSpec, KeyringSpec, conditions::reason,
     limits::MAX_LISTED_MEMBERS,
 };
-use coffer_envelope::{Change, EnvelopeError, NewEnvelope, NewVersion, OpenEnvelope, OpenKeyring, SealError};
+use coffer_envelope::{Change, NewEnvelope, NewVersion, OpenEnvelope, OpenKeyring, SealError};
 use coffer_policy::{
     MemberView, Scope,
     access::admits,
@@ -341,8 +341,15 @@ impl At<'_> {
 
 fn sealing(error: SealError) -> Finding {
     let reason = match &error {
-        SealError::Envelope(EnvelopeError::Open(_) | EnvelopeError::Malformed(_)) => reason::ENVELOPE_INVALID,
-        _ => reason::PENDING,
+        SealError::Envelope(_) => reason::ENVELOPE_INVALID,
+        SealError::Malformed(_)
+        | SealError::UnknownEpoch(_)
+        | SealError::UnknownGeneration(_)
+        | SealError::WrongMemberKey(_)
+        | SealError::RecipientOutsideScope(_)
+        | SealError::NeedsNewKey
+        | SealError::OwnerOutsideScope(_)
+        | SealError::OtherItems => reason::PENDING,
     };
     Finding::kept(reason, error.to_string())
 }

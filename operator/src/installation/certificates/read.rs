@@ -71,9 +71,8 @@ pub fn read_serving(certificate: &[u8], key: &[u8]) -> Option<ServingFacts> {
     let (_, parsed) = X509Certificate::from_der(&pem.contents).ok()?;
     belongs(&parsed, key).then_some(())?;
     let names = parsed.subject_alternative_name().ok()??.value.general_names.iter();
-    let names = names.filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some(String::from(*name)),
-        _ => None,
+    let names = names.filter_map(|name| {
+        if let GeneralName::DNSName(name) = name { Some(String::from(*name)) } else { None }
     });
     Some(ServingFacts {
         names: names.collect(),
@@ -103,16 +102,16 @@ fn belongs(certificate: &X509Certificate<'_>, key: &[u8]) -> bool {
 }
 
 fn subject_key_id(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
-    certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::SubjectKeyIdentifier(id) => Some(id.0.to_vec()),
-        _ => None,
+    certificate.extensions().iter().find_map(|extension| {
+        let ParsedExtension::SubjectKeyIdentifier(id) = extension.parsed_extension() else { return None };
+        Some(id.0.to_vec())
     })
 }
 
 fn issuer_key_id(certificate: &X509Certificate<'_>) -> Option<Vec<u8>> {
-    certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::AuthorityKeyIdentifier(id) => id.key_identifier.as_ref().map(|id| id.0.to_vec()),
-        _ => None,
+    certificate.extensions().iter().find_map(|extension| {
+        let ParsedExtension::AuthorityKeyIdentifier(id) = extension.parsed_extension() else { return None };
+        id.key_identifier.as_ref().map(|id| id.0.to_vec())
     })
 }
 

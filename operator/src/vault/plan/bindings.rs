@@ -29,10 +29,10 @@ pub(super) struct Bindings {
 pub(super) fn plan(facts: &Facts, register: &Register) -> Bindings {
     let mut levels: BTreeMap<&'static str, Vec<Subject>> = BTreeMap::new();
     for verdict in register.verdicts.values() {
-        if let (Some(entry), Ok(role)) = (&verdict.entry, &verdict.standing) {
-            if let Some(subject) = rbac_subject(entry) {
-                levels.entry(level(role)).or_default().push(subject);
-            }
+        if let (Some(entry), Ok(role)) = (&verdict.entry, &verdict.standing)
+            && let Some(subject) = rbac_subject(entry)
+        {
+            levels.entry(level(role)).or_default().push(subject);
         }
     }
     let mut bindings = Bindings { gone: Vec::new(), new: Vec::new(), changed: Vec::new() };
