@@ -20,6 +20,8 @@ pub mod context;
 pub mod installation;
 pub mod leading;
 pub mod meters;
+#[cfg(test)]
+mod properties;
 pub mod queue;
 pub mod report;
 pub mod standing;

@@ -2,13 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use coffer_crds::{Connection, Envelope, Keyring, RegisteredMember, Vault, VaultMember};
-use coffer_policy::roles;
-use k8s_openapi::api::{
-    core::v1::{Namespace, ServiceAccount},
-    rbac::v1::RoleBinding,
+use coffer_crds::{
+    Connection, ConnectionStatus, Envelope, Keyring, RegisteredMember, Vault, VaultMember, VaultMemberStatus,
 };
-use kube::{ResourceExt as _, core::PartialObjectMeta};
+use coffer_policy::roles;
+use k8s_openapi::{
+    api::{
+        core::v1::{Namespace, ServiceAccount},
+        rbac::v1::RoleBinding,
+    },
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
+use kube::{Resource, ResourceExt as _, core::PartialObjectMeta};
 
 use crate::{
     cache::{Change, Key},
@@ -63,6 +68,14 @@ pub const DEFAULT_TERM: &str = "default-vault";
 impl Concerns for VaultMember {
     fn touched(change: &Change<Self>, caches: &Caches) -> Touched {
         let mut touched = Touched::default();
+        // The broker notes when a member was used last; nothing follows from that.
+        let relevant = |member: &VaultMember| {
+            let status = member.status.clone().unwrap_or_default();
+            (identity(member), member.spec.clone(), VaultMemberStatus { last_used_at: None, ..status })
+        };
+        if change.before.as_deref().map(relevant) == change.after.as_deref().map(relevant) {
+            return touched;
+        }
         for member in change.versions() {
             let namespace = member.namespace().unwrap_or_default();
             touched.vaults.insert(Key::new(namespace, &member.spec.vault));
@@ -81,6 +94,12 @@ impl Concerns for VaultMember {
         }
         touched
     }
+}
+
+/// What of an object's metadata matters.
+fn identity<K: Resource>(object: &K) -> (Option<String>, bool, Option<Vec<OwnerReference>>) {
+    let meta = object.meta();
+    (meta.uid.clone(), meta.deletion_timestamp.is_some(), meta.owner_references.clone())
 }
 
 impl Concerns for Keyring {
@@ -137,6 +156,13 @@ fn concern_member(touched: &mut Touched, caches: &Caches, vault: &Key, name: &st
 impl Concerns for Connection {
     fn touched(change: &Change<Self>, caches: &Caches) -> Touched {
         let mut touched = Touched::default();
+        let relevant = |connection: &Connection| {
+            let status = connection.status.clone().unwrap_or_default();
+            (identity(connection), connection.spec.clone(), ConnectionStatus { last_used_at: None, ..status })
+        };
+        if change.before.as_deref().map(relevant) == change.after.as_deref().map(relevant) {
+            return touched;
+        }
         for connection in change.versions() {
             if let Some(vault) = vault_of(connection) {
                 touched.counts.insert(vault);

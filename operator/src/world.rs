@@ -9,7 +9,7 @@ use coffer_crds::{
     Author, Connection, ConnectionStatus, Envelope, Keyring, Subject, Vault, VaultMember, VaultMemberStatus,
     VaultStatus,
 };
-use coffer_envelope::{Custodian, OpenKeyring};
+use coffer_envelope::{Branches, Custodian, OpenKeyring};
 use coffer_keys::intake::{InputContext, IntakePublicKey};
 use k8s_openapi::{
     api::{core::v1::ServiceAccount, rbac::v1::RoleBinding},
@@ -148,6 +148,11 @@ impl World {
     pub(crate) fn keys(&self) -> OpenKeyring {
         let Custody::Open(opened) = &self.custody else { panic!("no custodian") };
         opened.custodian.open_keyring(&self.keyring().spec).unwrap()
+    }
+
+    pub(crate) fn branches(&self) -> Branches {
+        let Custody::Open(opened) = &self.custody else { panic!("no custodian") };
+        opened.custodian.branches().clone()
     }
 
     pub(crate) fn member(&self, name: &str) -> Arc<VaultMember> {

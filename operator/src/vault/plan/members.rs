@@ -59,7 +59,7 @@ pub(super) fn causes(facts: &Facts, keys: &OpenKeyring, register: &Register) -> 
         let Some(verdict) = register.verdicts.get(&name) else { continue };
         let status = member.status.iter().flat_map(|status| &status.wrapped_keys);
         let Some(newest) = status.into_iter().find(|wrapped| wrapped.epoch == newest) else { continue };
-        if let Some(reason) = loses(keys, verdict, newest) {
+        if let Some(reason) = loses(keys, &name, verdict, newest) {
             causes.push(Cause { member: name, reason });
         }
     }
@@ -67,7 +67,15 @@ pub(super) fn causes(facts: &Facts, keys: &OpenKeyring, register: &Register) -> 
     causes
 }
 
-fn loses(keys: &OpenKeyring, verdict: &Verdict, wrapped: &WrappedVaultKey) -> Option<&'static str> {
+/// Why a member that has the newest vault key wrapped is not to have the next. A wrap that is not this Keyring's, for
+/// the member as the Keyring has it, says nothing: a vault of that name before this one may have left it.
+fn loses(
+    keys: &OpenKeyring,
+    name: &str,
+    verdict: &Verdict,
+    wrapped: &WrappedVaultKey,
+) -> Option<&'static str> {
+    keys.member(name).filter(|recorded| keys.is_wrapped(recorded, wrapped))?;
     let Some(entry) = &verdict.entry else { return Some(reason::MEMBER_REMOVED) };
     match &verdict.standing {
         Ok(role) if !gets_vault_key(role) => Some(reason::ROLE_NARROWED),
