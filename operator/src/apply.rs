@@ -219,3 +219,59 @@ fn with_type<K: Writable>(mut fields: Value, key: &Key) -> Value {
     fields["metadata"]["namespace"] = json!(key.namespace);
     fields
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
+
+    use std::{
+        convert::Infallible,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
+
+    use coffer_runtime::Metrics;
+    use http::{Request, Response};
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use kube::client::Body;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    /// A writer, and how many requests it sent. Nobody answers.
+    fn writer(leadership: Leadership) -> (Writer, Arc<AtomicUsize>) {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let count = sent.clone();
+        let service = tower::service_fn(move |_: Request<Body>| {
+            count.fetch_add(1, Ordering::Relaxed);
+            std::future::pending::<Result<Response<Body>, Infallible>>()
+        });
+        let (publish, leadership) = watch::channel(leadership);
+        // The last known state stays to be read.
+        drop(publish);
+        let client = Client::new(service, "default");
+        (Writer::new(client, leadership, Duration::from_secs(4), Meters::new(&Metrics::new())), sent)
+    }
+
+    #[tokio::test]
+    async fn whoever_does_not_lead_sends_nothing() {
+        let (writer, sent) = writer(Leadership::none());
+        let outcome = writer.apply::<ConfigMap>(&Key::new("ns", "a"), json!({"metadata": {}}), true).await;
+        assert!(matches!(outcome, Err(WriteError::NotLeader(_))));
+        assert_eq!(sent.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_is_given_up_when_the_lease_is_and_nothing_is_sent_after_it() {
+        let began = Instant::now();
+        let (writer, sent) = writer(Leadership::until(began + Duration::from_millis(1500)));
+        let outcome = writer.apply::<ConfigMap>(&Key::new("ns", "a"), json!({"metadata": {}}), true).await;
+        assert!(matches!(outcome, Err(WriteError::Unavailable(..))));
+        assert_eq!(began.elapsed(), Duration::from_millis(1500));
+        let outcome = writer.apply::<ConfigMap>(&Key::new("ns", "a"), json!({"metadata": {}}), true).await;
+        assert!(matches!(outcome, Err(WriteError::NotLeader(_))));
+        assert_eq!(sent.load(Ordering::Relaxed), 1);
+    }
+}

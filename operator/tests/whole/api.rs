@@ -35,6 +35,9 @@ struct State {
     events: Vec<(u64, String, Value)>,
     /// Every request that changed something, or tried to: `PATCH secrets/ns/name`.
     writes: Vec<String>,
+    /// Every so many writes one is answered with 503, half of those after it was made.
+    fails_every: Option<usize>,
+    counted: usize,
 }
 
 /// A request's path and query, taken apart.
@@ -89,6 +92,11 @@ impl Api {
         gone.expect("the test deletes what exists")
     }
 
+    /// From now on, of every `count` writes one is answered with 503; every other such one takes effect all the same.
+    pub(crate) fn fail_every(&self, count: usize) {
+        self.locked().fails_every = Some(count);
+    }
+
     /// The requests so far that changed something, but for Leases and events; and forgets them.
     pub(crate) fn take_writes(&self) -> Vec<String> {
         let writes = std::mem::take(&mut self.locked().writes);
@@ -111,9 +119,15 @@ impl Api {
         }
         let body = request.into_body().collect_bytes().await.expect("a body in memory");
         let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        let outcome = self.locked().change(&method, asked, body);
+        let fails = self.locked().next_fails();
+        let outcome = if fails == Some(false) {
+            Err(StatusCode::SERVICE_UNAVAILABLE)
+        } else {
+            self.locked().change(&method, asked, body)
+        };
         self.grow();
         match outcome {
+            Ok(_) if fails.is_some() => failure(StatusCode::SERVICE_UNAVAILABLE),
             Ok(object) => ok(&object),
             Err(code) => failure(code),
         }
@@ -164,6 +178,13 @@ impl Api {
 }
 
 impl State {
+    /// Whether the next write fails, and if so, whether it takes effect.
+    fn next_fails(&mut self) -> Option<bool> {
+        self.counted += 1;
+        let every = self.fails_every?;
+        self.counted.is_multiple_of(every).then_some(self.counted.is_multiple_of(2 * every))
+    }
+
     fn change(&mut self, method: &Method, asked: Asked, body: Value) -> Result<Value, StatusCode> {
         let (plural, namespace, name) = &asked.place;
         let name = body["metadata"]["name"].as_str().unwrap_or(name);

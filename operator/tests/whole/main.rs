@@ -331,6 +331,26 @@ async fn a_standby_writes_nothing_and_takes_over_when_the_leader_ends() {
     standby.stop().await;
 }
 
+/// T3, as far as it concerns writes whose answer is an error or is lost.
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_fails_every_third_write_delays_and_loses_nothing() {
+    let api = Api::new();
+    api.fail_every(3);
+    let operator = Operator::start(&api, "operator-0");
+    quickstart(&api).await;
+    all_ready(&api).await;
+    assert_eq!(slots(&api), ["custodian", "alice", "web"]);
+    api.remove("vaultmembers", "team-a", "web");
+    until("the slot to go", || slots(&api) == ["custodian", "alice"]).await;
+    until("the entry to go and the epoch to come", || {
+        let keyring = api.get("keyrings", "team-a", "main").unwrap();
+        let epochs = keyring["spec"]["epochs"].as_array().unwrap().len();
+        epochs == 2 && !keyring["spec"]["members"].to_string().contains("\"web\"")
+    })
+    .await;
+    operator.stop().await;
+}
+
 /// T45.
 #[tokio::test(start_paused = true)]
 async fn a_malformed_object_stops_only_itself() {
