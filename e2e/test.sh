@@ -20,5 +20,6 @@ finish() {
 trap finish EXIT
 
 harness install
+export COFFER_E2E_AS_INSTALLED=1
 # Tests wait more than they work, so more of them run at once than there are cores.
 cargo test --locked --package e2e --no-fail-fast --test '*' -- --test-threads 4

@@ -11,6 +11,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::process::Command;
+use tokio::sync::OnceCell;
 
 /// Where Coffer runs.
 pub const NAMESPACE: &str = "coffer-system";
@@ -19,14 +20,25 @@ const RELEASE: &str = "coffer";
 /// The images' tag: the chart's `appVersion`.
 const TAG: &str = env!("CARGO_PKG_VERSION");
 
-/// The cluster with Coffer of this checkout on it: brought up and installed if need be.
+/// The cluster with Coffer of this checkout on it: brought up and installed if need be, once for each program.
+///
+/// With `COFFER_E2E_AS_INSTALLED` set what is installed is taken as it is, so that an edit during a long run of
+/// tests does not exchange what they test.
 ///
 /// # Errors
 /// If the cluster, a build or the installation fails.
 pub async fn installed() -> Result<Cluster> {
-    let cluster = Cluster::up().await?;
-    install(&cluster).await?;
-    Ok(cluster)
+    static DONE: OnceCell<Cluster> = OnceCell::const_new();
+    let cluster = DONE
+        .get_or_try_init(|| async {
+            let cluster = Cluster::up().await?;
+            if std::env::var_os("COFFER_E2E_AS_INSTALLED").is_none() {
+                install(&cluster).await?;
+            }
+            anyhow::Ok(cluster)
+        })
+        .await?;
+    Ok(cluster.clone())
 }
 
 /// Build, load the images and install or upgrade the chart; nothing happens if all that is done.
@@ -81,6 +93,9 @@ pub async fn build(layout: &Layout) -> Result<PathBuf> {
         let host = output(Command::new("rustc").args(["--print", "host-tuple"])).await?.trim().to_owned();
         let flags = format!("CARGO_TARGET_{}_RUSTFLAGS", host.to_uppercase().replace('-', "_"));
         let mut cargo = Command::new("cargo");
+        for name in of_outer_cargo() {
+            cargo.env_remove(name);
+        }
         cargo
             .current_dir(layout.checkout())
             .args(["build", "--release", "--workspace", "--exclude", "e2e", "--bins", "--target", &host])
@@ -96,6 +111,16 @@ pub async fn build(layout: &Layout) -> Result<PathBuf> {
         folder.context("cargo built no program")
     })
     .await
+}
+
+/// What `cargo run` and `cargo test` say about the harness itself. Build scripts would take it for a change and
+/// build half of the dependencies anew.
+fn of_outer_cargo() -> Vec<String> {
+    let prefixes = ["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+    std::env::vars()
+        .map(|(name, _)| name)
+        .filter(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)) || name == "OUT_DIR")
+        .collect()
 }
 
 /// The product's images, as the `Dockerfile` describes them.

@@ -59,7 +59,8 @@ async fn a_serviceaccount_that_was_deleted_and_made_again_is_a_stranger() -> Res
 
         let (Outcome::Refused(said) | Outcome::NotReleased(said)) =
             try_pod(ns, "after", "web", "github").await?;
-        assert!(said.contains("Credential 'github' not found"), "{said}");
+        // The webhook says it as the annotation does, the broker as the volume does: with the namespace.
+        assert!(said.contains("github' not found"), "{said}");
         // And not by going round the webhook either.
         let plain = ns.shell(
             "plain",

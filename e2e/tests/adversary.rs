@@ -1,0 +1,323 @@
+//! What somebody can open who holds one member's key and reads all of etcd, and what altered ciphertext is worth.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use anyhow::{Context, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use coffer_crds::{
+    Connection, Envelope, EnvelopeSpec, Keyring, RegisteredMember, SlotRecipient, Vault, VaultMember, Wrap,
+    conditions,
+};
+use coffer_envelope::custody::{self, RootOfTrust};
+use coffer_envelope::subject_ref;
+use coffer_keys::context::{SlotContext, SlotTo, ValuesContext, VaultKeyContext};
+use coffer_keys::data_key::{Commitment, DataKey};
+use coffer_keys::digest::MembersDigest;
+use coffer_keys::hierarchy::{MemberIdentity, VaultKey};
+use coffer_keys::signature::VaultPublicKey;
+use coffer_keys::wrap::{OpenWith, WrapParts, Wrapped, WrappingKey};
+use coffer_keys::VaultId;
+use e2e::broker::{Door, Knock, pod_token};
+use e2e::cluster::Cluster;
+use e2e::install::{self, NAMESPACE};
+use e2e::namespace::Namespace;
+use e2e::team::Team;
+use e2e::wait;
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use kube::Api;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+
+fn bytes(base64: &str) -> Vec<u8> {
+    STANDARD.decode(base64).unwrap()
+}
+
+fn unwrap_of(wrap: &Wrap) -> Wrapped {
+    let (salt, enc) = (wrap.salt.as_deref().map(bytes), wrap.enc.as_deref().map(bytes));
+    let parts = WrapParts {
+        v: wrap.v.into(),
+        suite: &wrap.suite,
+        kid: &wrap.kid,
+        salt: salt.as_deref(),
+        enc: enc.as_deref(),
+        ct: &bytes(&wrap.ct),
+    };
+    Wrapped::from_parts(&parts).unwrap()
+}
+
+/// Everything of the namespace's Coffer objects that lies in etcd, read there.
+struct Etcd {
+    envelopes: Vec<EnvelopeSpec>,
+    members: Vec<VaultMember>,
+    /// Signing key by vault id.
+    signing_keys: BTreeMap<String, VaultPublicKey>,
+    /// Vault id by name of the Vault.
+    vaults: BTreeMap<String, String>,
+}
+
+impl Etcd {
+    async fn read(cluster: &Cluster, ns: &Namespace) -> Result<Self> {
+        let dump = cluster.etcd().dump().await?;
+        fn of<T: DeserializeOwned>(
+            dump: &[e2e::etcd::Stored],
+            plural: &str,
+            namespace: &str,
+        ) -> Result<Vec<T>> {
+            let prefix = format!("/registry/coffer.dev/{plural}/{namespace}/");
+            let stored = dump.iter().filter(|pair| pair.key.starts_with(&prefix));
+            stored.map(|pair| serde_json::from_slice(&pair.value).with_context(|| pair.key.clone())).collect()
+        }
+        let vaults: Vec<Vault> = of(&dump, "vaults", ns.name())?;
+        let envelopes: Vec<Envelope> = of(&dump, "envelopes", ns.name())?;
+        let status = |vault: &Vault| vault.status.clone().unwrap();
+        Ok(Self {
+            envelopes: envelopes.into_iter().map(|envelope| envelope.spec).collect(),
+            members: of(&dump, "vaultmembers", ns.name())?,
+            signing_keys: vaults
+                .iter()
+                .map(status)
+                .map(|status| {
+                    let key = VaultPublicKey::parse(&status.custodian_key.unwrap()).unwrap();
+                    (status.vault_id.unwrap(), key)
+                })
+                .collect(),
+            vaults: vaults
+                .iter()
+                .map(|vault| (vault.metadata.name.clone().unwrap(), status(vault).vault_id.unwrap()))
+                .collect(),
+        })
+    }
+
+    /// Every wrapped vault key that this key opens.
+    fn vault_keys(&self, key: &WrappingKey) -> Vec<(String, VaultKey)> {
+        let mut opened = Vec::new();
+        for member in &self.members {
+            let vault_id = &self.vaults[&member.spec.vault];
+            for wrapped in &member.status.as_ref().unwrap().wrapped_keys {
+                let context = VaultKeyContext {
+                    vault_id: VaultId::parse(vault_id).unwrap(),
+                    epoch: wrapped.epoch.try_into().unwrap(),
+                    signing_key: &self.signing_keys[vault_id],
+                    name: member.metadata.name.as_deref().unwrap(),
+                    uid: member.metadata.uid.as_deref().unwrap(),
+                };
+                if let Ok(vault_key) =
+                    VaultKey::open_as_member(OpenWith::Key(key), &context, &unwrap_of(&wrapped.wrap))
+                {
+                    opened.push((vault_id.clone(), vault_key));
+                }
+            }
+        }
+        opened
+    }
+
+    /// Names of the Connections of which one of these keys opens some slot, whomever the slot is for.
+    fn opened_by(&self, keys: &[&WrappingKey]) -> BTreeSet<String> {
+        let opens = |spec: &EnvelopeSpec| {
+            let digest = match &spec.members {
+                coffer_crds::EnvelopeScope::All(_) => MembersDigest::all(),
+                coffer_crds::EnvelopeScope::Listed(members) => MembersDigest::listed(
+                    members.iter().map(|member| (member.name.as_str(), member.uid.as_str())),
+                )
+                .unwrap(),
+            };
+            let commitment = Commitment::from_bytes(bytes(&spec.commitment).try_into().unwrap());
+            spec.slots.iter().any(|slot| {
+                let context = SlotContext {
+                    values: ValuesContext {
+                        vault_id: VaultId::parse(&spec.vault_id).unwrap(),
+                        namespace: &spec.connection.namespace,
+                        connection: &spec.connection.name,
+                        owner_name: &spec.owner.name,
+                        owner_uid: &spec.owner.uid,
+                        version: spec.version.try_into().unwrap(),
+                    },
+                    epoch: spec.epoch.try_into().unwrap(),
+                    members: &digest,
+                    commitment: &commitment,
+                    signing_key: &self.signing_keys[&spec.vault_id],
+                    to: match slot.to {
+                        SlotRecipient::Vault => SlotTo::Vault,
+                        SlotRecipient::Custodian => SlotTo::Custodian,
+                        SlotRecipient::Member => SlotTo::Member {
+                            name: slot.name.as_deref().unwrap(),
+                            uid: slot.uid.as_deref().unwrap(),
+                        },
+                    },
+                };
+                let wrapped = unwrap_of(&slot.wrap);
+                keys.iter().any(|key| DataKey::open_slot(OpenWith::Key(key), &context, &wrapped).is_ok())
+            })
+        };
+        self.envelopes.iter().filter(|spec| opens(spec)).map(|spec| spec.connection.name.clone()).collect()
+    }
+}
+
+/// The one key of one member: what a thief of it would hold.
+async fn key_of(cluster: &Cluster, vault_id: &str, member: &RegisteredMember) -> Result<WrappingKey> {
+    let secrets = Api::<Secret>::namespaced(cluster.client().await?, NAMESPACE);
+    let root = secrets.get("coffer-root").await?.data.unwrap();
+    let brokered = secrets.get("coffer-brokered").await?.data.unwrap();
+    let root =
+        RootOfTrust::from_local_secret(root.iter().map(|(name, key)| (name.as_str(), key.0.as_slice())))?;
+    let branches =
+        custody::open_branch(&root, brokered.iter().map(|(name, key)| (name.as_str(), key.0.as_slice())))?;
+    let identity = MemberIdentity {
+        vault_id: VaultId::parse(vault_id)?,
+        name: &member.name,
+        uid: &member.uid,
+        subject: subject_ref(&member.subject)?,
+        subject_uid: member.subject_uid.as_deref().unwrap_or_default(),
+    };
+    Ok(branches.get(branches.newest()).context("no branch")?.member_key(&identity))
+}
+
+/// T1, and a scope held by cryptography: also the vault key does not open what lists others.
+#[tokio::test]
+async fn one_members_key_and_all_of_etcd_open_its_scopes_and_nothing_else() -> Result<()> {
+    let cluster = install::installed().await?;
+    Namespace::lend(&cluster, "thief", &[], async |ns| {
+        let team = Team::make(ns).await?;
+        team.workload("web").await?;
+        team.workload("intern").await?;
+        team.connection("shared", &["*"], &[("token", "of everybody")]).await?;
+        team.connection("webs", &["web"], &[("token", "of web")]).await?;
+        team.connection("interns", &["intern"], &[("token", "of intern")]).await?;
+        let other = Team::with_spec(ns, "other", json!({})).await?;
+        other.workload("ops").await?;
+        other.connection("others-shared", &["*"], &[("token", "of another vault")]).await?;
+        other.connection("ops", &["ops"], &[("token", "of ops")]).await?;
+
+        let etcd = Etcd::read(&cluster, ns).await?;
+        ensure!(etcd.envelopes.len() == 5, "read {} Envelopes in etcd", etcd.envelopes.len());
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        for (vault, thief, vault_opens, opens) in [
+            ("team", "web", names(&["shared"]), names(&["shared", "webs"])),
+            ("team", "intern", names(&["shared"]), names(&["shared", "interns"])),
+            ("other", "ops", names(&["others-shared"]), names(&["others-shared", "ops"])),
+        ] {
+            let keyring = ns.api::<Keyring>().get(vault).await?.spec;
+            let member = keyring.members.iter().find(|member| member.name == thief).unwrap();
+            let own = key_of(&cluster, &keyring.vault_id, member).await?;
+            let vault_keys = etcd.vault_keys(&own);
+            assert_eq!(
+                vault_keys.iter().map(|(vault_id, _)| vault_id.as_str()).collect::<Vec<_>>(),
+                [keyring.vault_id.as_str()],
+                "{thief} opens one vault key, that of its vault"
+            );
+            let of_vault: Vec<_> = vault_keys.iter().map(|(_, key)| key.wrapping_key()).collect();
+            assert_eq!(etcd.opened_by(&of_vault), vault_opens, "with the vault key that {thief} holds");
+            let everything: Vec<_> = of_vault.into_iter().chain([&own]).collect();
+            assert_eq!(etcd.opened_by(&everything), opens, "with all that {thief} holds");
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Write an Envelope's spec past the guards, as whoever had stolen the operator's token could.
+async fn forge(ns: &Namespace, name: &str, spec: &EnvelopeSpec) -> Result<()> {
+    let patch = json!([{"op": "replace", "path": "/spec", "value": spec}]).to_string();
+    let operator = format!("--as=system:serviceaccount:{NAMESPACE}:coffer-operator");
+    let arguments = ["patch", "envelope", name, "--type", "json", "-p", &patch, operator.as_str()];
+    ns.kubectl().run(arguments).ok().await.map(drop)
+}
+
+fn flipped(base64: &str, at: usize) -> String {
+    let mut altered = bytes(base64);
+    altered[at] ^= 1;
+    STANDARD.encode(altered)
+}
+
+/// Wait until the operator says of a Connection that its Envelope is not one it wrote.
+async fn found_out(ns: &Namespace, name: &str) -> Result<()> {
+    let api = ns.api::<Connection>();
+    wait::object(&api, name, "to be found out", wait::SOON, |found: Option<&Connection>| {
+        found.and_then(|found| found.status.as_ref()).is_some_and(|status| {
+            status.conditions.iter().any(|condition| {
+                condition.type_ == conditions::READY
+                    && condition.status == "False"
+                    && condition.reason == conditions::reason::ENVELOPE_INVALID
+            })
+        })
+    })
+    .await
+    .map(drop)
+}
+
+/// T2, T22: altered anywhere, or moved from another Connection, an Envelope opens for nobody and nothing is lost.
+#[tokio::test]
+async fn an_altered_or_spliced_envelope_is_found_out_and_never_released() -> Result<()> {
+    let cluster = install::installed().await?;
+    Namespace::lend(&cluster, "forged", &[], async |ns| {
+        let team = Team::make(ns).await?;
+        team.workload("web").await?;
+        team.connection("github", &["web"], &[("token", "the true value")]).await?;
+        team.connection("slack", &["web"], &[("token", "another value")]).await?;
+        let pod = ns.shell("web", json!({"spec": {"serviceAccountName": "web"}})).await?;
+        let token = pod_token(&ns.api(), &pod).await?;
+        let door = Door::find(&cluster).await?;
+        let account = ns.api::<ServiceAccount>().get("web").await?;
+        let envelopes = ns.api::<Envelope>();
+        let (truth, slack) = (envelopes.get("github").await?.spec, envelopes.get("slack").await?.spec);
+
+        let altered = |change: &dyn Fn(&mut EnvelopeSpec)| {
+            let mut spec = truth.clone();
+            change(&mut spec);
+            spec
+        };
+        let forgeries = [
+            (
+                "an item's ciphertext",
+                altered(&|spec| {
+                    let item = spec.items.get_mut("token").unwrap();
+                    item.ct = flipped(&item.ct, 3);
+                }),
+            ),
+            ("an item of another Connection", altered(&|spec| spec.items.clone_from(&slack.items))),
+            ("the commitment", altered(&|spec| spec.commitment = flipped(&spec.commitment, 0))),
+            ("the signature", altered(&|spec| spec.signature = flipped(&spec.signature, 10))),
+            (
+                "every slot",
+                altered(&|spec| {
+                    for slot in &mut spec.slots {
+                        slot.wrap.ct = flipped(&slot.wrap.ct, 7);
+                    }
+                }),
+            ),
+            (
+                "another Connection's whole Envelope",
+                altered(&|spec| {
+                    *spec = EnvelopeSpec { connection: spec.connection.clone(), ..slack.clone() };
+                }),
+            ),
+            ("a later version", altered(&|spec| spec.version += 1)),
+        ];
+        for (what, forgery) in forgeries {
+            forge(ns, "github", &forgery).await.with_context(|| what.to_owned())?;
+            found_out(ns, "github").await.with_context(|| what.to_owned())?;
+            let knock = Knock::new(&pod, &["github"])?;
+            let answer = door.ask_as(&token, &knock).await?;
+            assert_eq!(answer.status, 503, "{what}: {}", answer.message());
+            let told = String::from_utf8_lossy(answer.body()).into_owned();
+            assert!(!told.contains("true value") && !told.contains("another value"), "{what}: {told}");
+            // Nothing was overwritten: what the thief left stays as evidence, and the truth can be put back.
+            let now: Value = serde_json::to_value(envelopes.get("github").await?.spec)?;
+            assert_eq!(now, serde_json::to_value(&forgery)?, "{what}");
+
+            let restored = EnvelopeSpec { version: forgery.version.max(truth.version), ..truth.clone() };
+            if restored.version != truth.version {
+                // CEL lets no version go back: only whoever deletes the Envelope can undo this one.
+                continue;
+            }
+            forge(ns, "github", &truth).await.with_context(|| what.to_owned())?;
+            team.ready("github").await.with_context(|| what.to_owned())?;
+            let knock = Knock::new(&pod, &["github"])?;
+            let released = knock.open(&door.ask_as(&token, &knock).await?, &account)?;
+            assert_eq!(released.connections[0].items["token"].expose(), b"the true value", "{what}");
+        }
+        Ok(())
+    })
+    .await
+}
