@@ -10,13 +10,13 @@ use coffer_crds::{
 };
 use coffer_envelope::custody::{self, RootOfTrust};
 use coffer_envelope::subject_ref;
+use coffer_keys::VaultId;
 use coffer_keys::context::{SlotContext, SlotTo, ValuesContext, VaultKeyContext};
 use coffer_keys::data_key::{Commitment, DataKey};
 use coffer_keys::digest::MembersDigest;
 use coffer_keys::hierarchy::{MemberIdentity, VaultKey};
 use coffer_keys::signature::VaultPublicKey;
 use coffer_keys::wrap::{OpenWith, WrapParts, Wrapped, WrappingKey};
-use coffer_keys::VaultId;
 use e2e::broker::{Door, Knock, pod_token};
 use e2e::cluster::Cluster;
 use e2e::install::{self, NAMESPACE};
@@ -218,10 +218,11 @@ async fn one_members_key_and_all_of_etcd_open_its_scopes_and_nothing_else() -> R
 
 /// Write an Envelope's spec past the guards, as whoever had stolen the operator's token could.
 async fn forge(ns: &Namespace, name: &str, spec: &EnvelopeSpec) -> Result<()> {
-    let patch = json!([{"op": "replace", "path": "/spec", "value": spec}]).to_string();
+    let mut forged = ns.api::<Envelope>().get(name).await?;
+    forged.spec = spec.clone();
     let operator = format!("--as=system:serviceaccount:{NAMESPACE}:coffer-operator");
-    let arguments = ["patch", "envelope", name, "--type", "json", "-p", &patch, operator.as_str()];
-    ns.kubectl().run(arguments).ok().await.map(drop)
+    let replace = ns.kubectl().run(["replace", operator.as_str(), "-f", "-"]);
+    replace.input(&serde_json::to_string(&forged)?).ok().await.map(drop)
 }
 
 fn flipped(base64: &str, at: usize) -> String {
