@@ -57,7 +57,7 @@ pub struct ConnectionSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub provider: Option<String>,
-    /// Tells several credentials of one provider and owner apart. Absent: the object's name.
+    /// Tells several credentials of one provider and owner apart. Absent: `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub connection_name: Option<String>,
