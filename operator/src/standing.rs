@@ -8,7 +8,7 @@ use coffer_crds::{
     Custody, CustodyPolicy, MemberPhase, RegisteredMember, Subject, Vault, VaultMember, conditions::reason,
 };
 use coffer_policy::{
-    identity::{ends_at, with_namespace},
+    identity::{ends_at, on_hold, with_namespace},
     roles::{Role, role},
 };
 use k8s_openapi::{api::core::v1::ServiceAccount, jiff::Timestamp};
@@ -67,10 +67,29 @@ impl Out {
 }
 
 /// The role of a registered member that is in force, or why it is not. `account` is its ServiceAccount as it is now.
+/// A member that was put on hold is out until its Vault's look at members has judged who brings it back.
 ///
 /// # Errors
 /// [`Out`].
 pub fn in_force(
+    vault: &Vault,
+    member: &VaultMember,
+    entry: &RegisteredMember,
+    account: Option<&Account>,
+    now: Timestamp,
+) -> Result<Role, Out> {
+    let role = by_spec(vault, member, entry, account, now)?;
+    match on_hold(member) {
+        Some(hold) => Err(Out::new(hold.phase, reason::PENDING, "coming back into force is not judged yet")),
+        None => Ok(role),
+    }
+}
+
+/// [`in_force`], whether or not whoever wrote the spec may bring the member back.
+///
+/// # Errors
+/// [`Out`].
+pub fn by_spec(
     vault: &Vault,
     member: &VaultMember,
     entry: &RegisteredMember,

@@ -185,6 +185,10 @@ impl World {
     pub(crate) fn edit_member(&mut self, name: &str, by: &str, edit: impl FnOnce(&mut VaultMember)) {
         let mut member = self.member(name).as_ref().clone();
         edit(&mut member);
+        // As the webhook stamps.
+        if coffer_policy::writes::grant_changed(&self.member(name), &member) {
+            member.spec.invited_by = Some(author(by));
+        }
         member.spec.last_writer = Some(author(by));
         self.update(|caches| &caches.members, member);
     }

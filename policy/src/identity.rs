@@ -32,11 +32,11 @@ impl Caller {
         (!namespace.is_empty() && !name.is_empty() && !name.contains(':')).then_some((namespace, name))
     }
 
-    /// How this caller would be written in `kubectl coffer invite`.
+    /// How messages call this caller as the subject of a VaultMember.
     pub fn as_subject(&self) -> String {
         match self.service_account() {
-            Some((namespace, name)) => format!("sa:{namespace}/{name}"),
-            None => format!("user:{}", self.username),
+            Some((namespace, name)) => format!("ServiceAccount '{namespace}/{name}'"),
+            None => format!("user '{}'", self.username),
         }
     }
 }
@@ -100,7 +100,8 @@ pub struct MemberView {
 
 impl MemberView {
     /// The membership by the Keyring's register (broker, operator): Active only if `registered` is this very object
-    /// (name and uid), and then with the role and subject that the register holds, not the live object's.
+    /// (name and uid), and then with the role and subject that the register holds, not the live object's. One that is
+    /// [`on_hold`] is not Active either: nobody un-suspends themselves by writing so.
     pub fn registered(
         member: &VaultMember,
         registered: Option<&RegisteredMember>,
@@ -116,6 +117,9 @@ impl MemberView {
             view.role = recorded.role.clone();
         }
         view.state = state(member, &view.role, recorded.map(|r| r.accepted_at.0), vault, now);
+        if let Some(hold) = on_hold(member).filter(|_| view.is_active()) {
+            view.state = hold.state;
+        }
         view
     }
 
@@ -263,6 +267,29 @@ pub fn with_namespace(subject: &Subject, namespace: &str) -> Subject {
     }
 }
 
+/// How the operator has put a membership out of force; it stays so until the operator says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hold {
+    /// As the status says it.
+    pub phase: MemberPhase,
+    /// As decisions take it.
+    pub state: MemberState,
+}
+
+/// Whether the operator last found the membership Suspended or Expired. A spec that says otherwise since then is a
+/// grant: it takes effect once the operator has judged its author ([`crate::writes::member_resumed`]).
+pub fn on_hold(member: &VaultMember) -> Option<Hold> {
+    let phase = member.status.as_ref()?.phase?;
+    let state = match phase {
+        MemberPhase::Suspended => MemberState::Suspended,
+        MemberPhase::Expired => MemberState::Expired,
+        MemberPhase::Invited | MemberPhase::Accepted | MemberPhase::Active | MemberPhase::Declined => {
+            return None;
+        }
+    };
+    Some(Hold { phase, state })
+}
+
 fn state(
     member: &VaultMember,
     role: &str,
@@ -317,12 +344,16 @@ fn after(start: Timestamp, ttl: &str) -> Timestamp {
 }
 
 fn add_declared(vault: &Vault, members: &[VaultMember], views: &mut Vec<MemberView>) {
+    let out: Vec<&str> = of_vault(vault, members)
+        .filter(|member| is_put_out(member))
+        .filter_map(|member| member.metadata.name.as_deref())
+        .collect();
     for owner in crate::names::owner_members(vault, members) {
         match views.iter_mut().find(|view| view.subject == owner.subject) {
-            // Owners are Active at once; a suspended, expired or demoted one stays what it is.
+            // Owners are Active at once; a suspended, expired, demoted or put out one stays what it is.
             Some(view) => {
                 let waiting = matches!(view.state, MemberState::Invited | MemberState::Accepted);
-                if waiting && view.role == crate::roles::OWNER {
+                if waiting && view.role == crate::roles::OWNER && !out.contains(&view.name.as_str()) {
                     view.state = MemberState::Active;
                     view.evidence = Evidence::Owners;
                 }
@@ -330,6 +361,16 @@ fn add_declared(vault: &Vault, members: &[VaultMember], views: &mut Vec<MemberVi
             None => views.push(MemberView::declared(vault, &owner.subject, owner.name)),
         }
     }
+}
+
+/// Whether the operator had made this a member and takes it for one no more: suspended, expired, or its ServiceAccount
+/// gone or made again (T26). The custody in a status says that the register has an entry. An Accepted one only has to
+/// bring a key, in a vault that became `SelfOnly`: it may still act as the owner that it is.
+fn is_put_out(member: &VaultMember) -> bool {
+    member.status.as_ref().is_some_and(|status| {
+        let phases = [MemberPhase::Invited, MemberPhase::Suspended, MemberPhase::Expired];
+        status.custody.is_some() && status.phase.is_some_and(|phase| phases.contains(&phase))
+    })
 }
 
 fn of_vault<'a>(vault: &'a Vault, members: &'a [VaultMember]) -> impl Iterator<Item = &'a VaultMember> {

@@ -11,7 +11,7 @@ mod vault;
 
 pub use access_token::access_token;
 pub use connection::{connection, connection_recorded, owner_for};
-pub use member::{grant_changed, is_last_owner, member, member_recorded};
+pub use member::{grant_changed, is_last_owner, member, member_recorded, member_resumed};
 pub use vault::{vault, vault_recorded};
 
 use crate::identity::{Caller, MemberState, MemberView, memberships};
@@ -132,7 +132,7 @@ impl<'a> VaultView<'a> {
             "'{}' is no member of vault '{}'. {}",
             author.username,
             self.name(),
-            self.ask_an_owner(&format!("for an invite: kubectl coffer invite {}", author.as_subject()))
+            self.ask_an_owner(&format!("to create a VaultMember for {}", author.as_subject()))
         )
     }
 

@@ -186,7 +186,7 @@ fn check_form(item: &str, text: &str) -> Result<(), Refusal> {
             Err(error) => format!("is not sealed input: {error}"),
         },
     };
-    let hint = "; put plain values into spec.stringData, or seal them with kubectl coffer seal";
+    let hint = "; put plain values into spec.stringData: they are sealed on the way in";
     Err(Refusal::field(path("sealedData", item), problem + hint))
 }
 

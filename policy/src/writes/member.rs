@@ -49,12 +49,7 @@ pub fn member_recorded(
         return super::vault_recorded(view, view.vault);
     }
     if recorded.is_none_or(|r| r.role != new.spec.role) {
-        let by = new.spec.invited_by.as_ref().map(Caller::from).ok_or_else(|| {
-            Refusal::new(
-                "spec.invitedBy",
-                "nobody vouches for this membership: apply it again through the webhook",
-            )
-        })?;
+        let by = inviter(new)?;
         if !view.is_operator(&by) || wanted.is_owner() {
             let before = recorded.and_then(|r| held_before(view, &r.role));
             may_grant(&by, view, "spec.role", &wanted, before.as_ref())?;
@@ -72,6 +67,26 @@ pub fn member_recorded(
     }
 }
 
+/// Whether a registered member that was Suspended or Expired ([`crate::identity::on_hold`]) may come back into force
+/// (the operator's second look): `spec.invitedBy`, stamped anew when `suspended`, `expiresAt` or `ttl` changes, must be
+/// somebody who may grant both the role that the register holds and the one that is written.
+///
+/// # Errors
+/// [`Refusal`].
+pub fn member_resumed(
+    view: &VaultView<'_>,
+    recorded: &RegisteredMember,
+    new: &VaultMember,
+) -> Result<(), Refusal> {
+    let wanted = known_role(view, &new.spec.role)?;
+    let by = inviter(new)?;
+    if view.is_operator(&by) {
+        return operator_may(view, &wanted, &with_namespace(&new.spec.subject, view.namespace()));
+    }
+    let field = if new.spec.expires_at.is_some() { "spec.expiresAt" } else { "spec.suspended" };
+    may_grant(&by, view, field, &wanted, held_before(view, &recorded.role).as_ref())
+}
+
 /// Whether what `spec.invitedBy` vouches for differs: the webhook stamps it anew then, else keeps it.
 pub fn grant_changed(old: &VaultMember, new: &VaultMember) -> bool {
     granted_field(old, new).is_some()
@@ -82,6 +97,15 @@ pub fn is_last_owner(members: &[MemberView], name: &str) -> bool {
     let is_owner = |m: &&MemberView| m.role == roles::OWNER && m.is_active();
     members.iter().filter(is_owner).any(|m| m.name == name)
         && !members.iter().filter(is_owner).any(|m| m.name != name)
+}
+
+fn inviter(member: &VaultMember) -> Result<Caller, Refusal> {
+    member.spec.invited_by.as_ref().map(Caller::from).ok_or_else(|| {
+        Refusal::new(
+            "spec.invitedBy",
+            "nobody vouches for this membership: apply it again through the webhook",
+        )
+    })
 }
 
 fn invite(author: &Caller, view: &VaultView<'_>, new: &VaultMember) -> Result<(), Refusal> {

@@ -24,11 +24,11 @@ fn a_stranger_is_told_whom_to_ask_and_how() {
     let told = owner_for(&user("dora"), &view, "github").expect_err("a stranger");
     assert_eq!(
         told.message,
-        "'dora' is no member of vault 'v'. Ask an owner (alice, bob) for an invite: kubectl coffer invite user:dora"
+        "'dora' is no member of vault 'v'. Ask an owner (alice, bob) to create a VaultMember for user 'dora'"
     );
     let account = crate::fixtures::account("ci", "builder", "u");
     let told = owner_for(&account, &view, "github").expect_err("a stranger");
-    assert!(told.message.ends_with("kubectl coffer invite sa:ci/builder"), "{told}");
+    assert!(told.message.ends_with("to create a VaultMember for ServiceAccount 'ci/builder'"), "{told}");
 }
 
 /// DESIGN §3: suspended and expired authors may nothing, whatever their groups may.

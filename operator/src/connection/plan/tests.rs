@@ -233,6 +233,11 @@ fn a_suspended_member_loses_its_slot_and_gets_it_back_when_resumed() {
     world.edit_member("web", "alice", |member| member.spec.suspended = true);
     world.settle();
     assert_eq!(slots(&world.envelope("github").spec), ["custodian", "alice"]);
+    world.edit_member("web", "mallory", |member| member.spec.suspended = false);
+    assert!(world.plan_connection("github").writes.is_empty(), "not before it is judged who resumes it");
+    world.settle();
+    assert_eq!(slots(&world.envelope("github").spec), ["custodian", "alice"]);
+    world.edit_member("web", "alice", |member| member.spec.suspended = true);
     world.edit_member("web", "alice", |member| member.spec.suspended = false);
     world.settle();
     assert_eq!(slots(&world.envelope("github").spec), ["custodian", "alice", "web"]);

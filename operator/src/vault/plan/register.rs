@@ -9,10 +9,10 @@ use coffer_envelope::{OpenKeyring, key_hash};
 use coffer_keys::member_key::MemberPublicKey;
 use coffer_policy::{
     MemberView,
-    identity::{ends_at, from_register, with_namespace},
+    identity::{ends_at, from_register, on_hold, with_namespace},
     names::{OwnerMember, owner_members},
     roles::{self, Role, role},
-    writes::{VaultView, member_recorded, vault_recorded},
+    writes::{VaultView, member_recorded, member_resumed, vault_recorded},
 };
 use k8s_openapi::jiff::Timestamp;
 use kube::{ResourceExt as _, api::ObjectMeta};
@@ -21,7 +21,7 @@ use super::{super::fetch::Facts, owner_reference};
 use crate::{
     apply::{MANAGED_BY, MANAGER},
     report::{Wanted, sooner},
-    standing::{Out, in_force, unknown_role},
+    standing::{Out, by_spec, in_force, unknown_role},
 };
 
 /// What was found about one VaultMember.
@@ -234,7 +234,37 @@ impl Judge<'_> {
             }
         }
         self.accept_account_again(member, &mut next);
-        self.in_register(member, next, key, refused)
+        let mut verdict = self.in_register(member, next, key, refused);
+        if let Err(out) = self.may_come_back(member, entry, &verdict, views, owner) {
+            verdict.standing = Err(out);
+        }
+        verdict
+    }
+
+    /// A member that was Suspended or Expired comes back by a grant. Until somebody who may make it does, the phase
+    /// stays: it is what remembers, for the next look, that the grant is not judged yet.
+    fn may_come_back(
+        &self,
+        member: &VaultMember,
+        entry: &RegisteredMember,
+        verdict: &Verdict,
+        views: &[MemberView],
+        owner: bool,
+    ) -> Result<(), Out> {
+        let Some(hold) = on_hold(member) else { return Ok(()) };
+        let ended = [MemberPhase::Suspended, MemberPhase::Expired, MemberPhase::Declined];
+        if verdict.standing.as_ref().is_err_and(|out| ended.contains(&out.phase)) {
+            return Ok(());
+        }
+        // The operator itself resumes a listed owner where no other is in force.
+        if owner && hold.phase == MemberPhase::Suspended && !self.owner_in_force() {
+            return Ok(());
+        }
+        let judged = match role(&self.facts.vault.spec, &member.spec.role) {
+            Some(_) => member_resumed(&self.view(views), entry, member).map_err(not_authorized),
+            None => Err(unknown_role(&member.spec.role)),
+        };
+        judged.map_err(|out| Out { phase: hold.phase, ..out })
     }
 
     fn in_register(
@@ -244,7 +274,7 @@ impl Judge<'_> {
         key: Option<MemberPublicKey>,
         refused: Option<Out>,
     ) -> Verdict {
-        let standing = in_force(&self.facts.vault, member, &entry, self.facts.account(member), self.now);
+        let standing = by_spec(&self.facts.vault, member, &entry, self.facts.account(member), self.now);
         Verdict { entry: Some(entry), standing, refused, key }
     }
 

@@ -245,6 +245,73 @@ fn suspending_takes_the_wrapped_keys_after_the_new_epoch_is_recorded_and_resumin
     assert_eq!((status.phase, epochs(&status.wrapped_keys)), (Some(MemberPhase::Active), vec![1]));
 }
 
+/// DESIGN §3: coming back into force re-wraps keys, so the operator decides again who may bring it about.
+#[test]
+fn nobody_is_brought_back_into_force_by_somebody_who_may_not_grant_their_role() {
+    let later = |world: &World| {
+        let day = k8s_openapi::jiff::SignedDuration::from_hours(24);
+        Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now + day))
+    };
+    for expired in [false, true] {
+        let mut world = World::with_vault();
+        world.edit_vault("alice", |vault| vault.spec.owners.push(user("bob")));
+        world.settle();
+        let end = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(world.now));
+        world.edit_member("bob", "alice", |member| match expired {
+            true => member.spec.expires_at = end,
+            false => member.spec.suspended = true,
+        });
+        world.settle();
+        let phase = world.member_status("bob").phase;
+        assert_eq!(phase, Some(if expired { MemberPhase::Expired } else { MemberPhase::Suspended }));
+        // A listed owner, and bob himself: neither makes it so.
+        for stranger in ["mallory", "bob"] {
+            let end = later(&world);
+            world.edit_member("bob", stranger, |member| match expired {
+                true => member.spec.expires_at = end,
+                false => member.spec.suspended = false,
+            });
+            world.edit_member("bob", stranger, |member| member.spec.invited_by = Some(author(stranger)));
+            let bindings = world.caches.bindings.all().len();
+            world.settle();
+            let status = world.member_status("bob");
+            assert_eq!((status.phase, ready_of_member(&status)), (phase, ("False", "NotAuthorized")));
+            assert!(status.wrapped_keys.is_empty() && world.caches.bindings.all().len() == bindings);
+            world.pass(1);
+            assert_eq!(kinds(&world.plan_vault().writes), Vec::<&str>::new(), "a restart writes nothing");
+            assert_eq!(world.plan_vault().refused, 1);
+        }
+        let end = later(&world);
+        world.edit_member("bob", "alice", |member| {
+            member.spec.expires_at = end;
+            member.spec.invited_by = Some(author("alice"));
+        });
+        world.settle();
+        let status = world.member_status("bob");
+        assert_eq!((status.phase, status.wrapped_keys.len()), (Some(MemberPhase::Active), 1));
+        world.pass(1);
+        assert_eq!(kinds(&world.plan_vault().writes), Vec::<&str>::new());
+    }
+}
+
+/// A membership that is in force is not judged again, whoever granted it and whatever they may today.
+#[test]
+fn a_member_resumed_by_an_owner_who_left_since_stays() {
+    let mut world = World::with_vault();
+    world.edit_vault("alice", |vault| vault.spec.owners.push(user("bob")));
+    world.add_account("team-a", "web");
+    world.invite_account("web", "member", "alice");
+    world.settle();
+    world.edit_member("web", "bob", |member| member.spec.suspended = true);
+    world.settle();
+    world.edit_member("web", "bob", |member| member.spec.suspended = false);
+    world.settle();
+    world.edit_vault("alice", |vault| vault.spec.owners = vec![user("alice")]);
+    world.settle();
+    assert!(world.keys().member("bob").is_none());
+    assert_eq!(world.member_status("web").phase, Some(MemberPhase::Active));
+}
+
 /// A crash after any write of a suspension leaves a state from which the same end is reached.
 #[test]
 fn a_suspension_that_is_interrupted_after_any_write_ends_with_the_epoch_recorded() {

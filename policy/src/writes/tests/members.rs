@@ -371,6 +371,34 @@ fn what_a_membership_grants_is_vouched_for_by_whoever_granted_it() {
 }
 
 #[test]
+fn a_member_comes_back_into_force_by_somebody_who_may_grant_its_role() {
+    let vault = team();
+    let members = [view("alice", "owner"), view("admin", "admin"), view("carl", "member")];
+    let view = in_vault(&vault, &members);
+    let judge = |held: &str, wanted: &str, by: &str| {
+        let new = object("bob", json!({"role": wanted, "invitedBy": {"username": by}}));
+        member_resumed(&view, &recorded("bob", held), &new).is_ok()
+    };
+    assert!(judge("member", "member", "admin") && judge("owner", "owner", "alice"));
+    assert!(judge("member", "member", OPERATOR) && !judge("owner", "owner", OPERATOR));
+    for (held, wanted, by) in [
+        ("member", "member", "mallory"),
+        ("member", "member", "carl"),
+        ("owner", "owner", "admin"),
+        ("owner", "member", "admin"),
+        ("member", "owner", "admin"),
+    ] {
+        assert!(!judge(held, wanted, by), "{by} brings a {held} back as {wanted}");
+    }
+    let unstamped = member_resumed(&view, &recorded("bob", "member"), &object("bob", json!({})));
+    assert!(unstamped.is_err_and(|refusal| refusal.field == "spec.invitedBy"));
+    let suspended = object("bob", json!({"suspended": true}));
+    for more in [json!({"suspended": false}), json!({"expiresAt": null, "ttl": "1d", "suspended": true})] {
+        assert!(grant_changed(&suspended, &change(&suspended, more)), "who brings it back is stamped");
+    }
+}
+
+#[test]
 fn an_acceptance_is_vouched_for_by_the_subject() {
     let vault = team();
     let (_, invited) = invite(json!({"user": {"name": "bob"}}));

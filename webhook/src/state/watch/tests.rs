@@ -61,6 +61,20 @@ fn later() -> String {
     json!({"type": "ADDED", "object": object}).to_string() + "\n"
 }
 
+/// T26: what says that a listed owner's ServiceAccount was made again is kept, without its conditions.
+#[test]
+fn a_slimmed_member_still_tells_that_its_account_changed() {
+    let spec = json!({"owners": [{"serviceAccount": {"name": "web"}}]});
+    let vault: Vault = serde_json::from_value(vault("a", "team", spec, json!({}))).expect("a Vault");
+    let mut object = member("a", "web", account("team", "web", "owner"), "Invited");
+    object["status"]["custody"] = "Brokered".into();
+    let mut web: VaultMember = serde_json::from_value(object).expect("a VaultMember");
+    web.slim();
+    let now = "2026-01-01T00:00:30Z".parse().expect("a time");
+    let views = coffer_policy::identity::from_status(&vault, &[web], now);
+    assert!(views.iter().all(|view| !view.is_active()), "{views:?}");
+}
+
 /// The four watches are all that the program's role allows; what they tell reaches whoever waits.
 #[tokio::test]
 async fn the_tables_follow_the_cluster_and_hold_no_sealed_data() {
