@@ -188,15 +188,24 @@ async fn a_subject_named_star_is_invalid_and_not_everybody() -> Result<()> {
     let cluster = install::installed().await?;
     Namespace::lend(&cluster, "star", &[], async |ns| {
         let team = Team::make(ns).await?;
-        for subject in [
-            json!({"user": {"name": "*"}}),
-            json!({"group": {"name": "*"}}),
-            json!({"serviceAccount": {"name": "*"}}),
-            json!({"group": {"name": "system:authenticated"}}),
-            json!({}),
+        for (subject, field) in [
+            (json!({"user": {"name": "*"}}), "spec.subject.user"),
+            (json!({"group": {"name": "*"}}), "spec.subject.group"),
+            (json!({"serviceAccount": {"name": "*"}}), "spec.subject.serviceAccount"),
+            (json!({"group": {"name": "system:authenticated"}}), "spec.subject.group"),
+            (json!({}), "spec.subject"),
         ] {
             let refused = team.invite("everybody", "member", subject.clone()).await;
-            assert!(refused.is_err(), "{subject} was taken");
+            let said = format!("{:#}", refused.expect_err(&format!("{subject} was taken")));
+            assert!(said.contains(field), "{subject}: {said}");
+        }
+        // Nothing else was wrong with them.
+        for (name, subject) in [
+            ("user", json!({"user": {"name": "somebody"}})),
+            ("group", json!({"group": {"name": "some"}})),
+            ("account", json!({"serviceAccount": {"name": "some"}})),
+        ] {
+            team.invite(name, "member", subject).await?;
         }
         Ok(())
     })
