@@ -125,6 +125,21 @@ impl Namespace {
         Ok(self.kubectl().with_kubeconfig(user.kubeconfig()))
     }
 
+    /// kubectl as a user whom a vault here has as a member, once RBAC lets them write Connections.
+    ///
+    /// # Errors
+    /// If no certificate can be made, or the right is late.
+    pub async fn member(&self, user: &str, groups: &[&str]) -> Result<Kubectl> {
+        let kubectl = self.kubectl_as(user, groups)?;
+        let what = format!("'{user}' to have a member's rights");
+        wait::until(&what, wait::SOON, async || {
+            let said = kubectl.run(["auth", "can-i", "create", "connections.coffer.dev"]).said().await?;
+            Ok((said.out.trim() == "yes").then_some(()))
+        })
+        .await?;
+        Ok(kubectl)
+    }
+
     /// Make an object from JSON.
     ///
     /// # Errors

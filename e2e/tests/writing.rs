@@ -3,6 +3,7 @@
 
 use anyhow::{Result, ensure};
 use coffer_crds::Connection;
+use coffer_crds::conditions::{READY, reason};
 use e2e::install::{self, NAMESPACE};
 use e2e::namespace::Namespace;
 use e2e::team::{INJECTED, Team, asking};
@@ -137,30 +138,63 @@ async fn sealed_bytes_copied_to_another_name_do_not_open() -> Result<()> {
         let team = Team::make(ns).await?;
         team.workload("web").await?;
         let original = team.connection("original", &["web"], &[("token", "value")]).await?;
-        let sealed = serde_json::to_value(&original.spec.sealed_data)?;
-        let mut copy = team.manifest("copy", &["web"], &[]);
-        copy["spec"].as_object_mut().unwrap().remove("stringData");
-        copy["spec"]["sealedData"] = sealed;
+        let copy = sealed_manifest(&team, "copy", &original)?;
         ns.kubectl().apply(&copy.to_string()).await?;
+        unreadable(ns, "copy").await
+    })
+    .await
+}
 
-        let settled = wait::object(
-            &ns.api::<Connection>(),
-            "copy",
-            "to be judged",
-            wait::SOON,
-            |found: Option<&Connection>| {
-                found.and_then(|found| found.status.as_ref()).is_some_and(|status| {
-                    status
-                        .conditions
-                        .iter()
-                        .any(|condition| condition.type_ == "Ready" && condition.status == "False")
-                })
-            },
-        )
-        .await?;
-        let status: Value = serde_json::to_value(settled.status)?;
-        assert!(status.get("version").is_none(), "{status}");
+/// T2. The same bytes under the same name, once by another owner and once by the first: the owner alone differs.
+#[tokio::test]
+async fn sealed_bytes_copied_to_another_owner_do_not_open() -> Result<()> {
+    let cluster = install::installed().await?;
+    Namespace::lend(&cluster, "copied-owner", &[], async |ns| {
+        let owners = json!({"owners": [{"user": {"name": "alice"}}, {"user": {"name": "bob"}}]});
+        let team = Team::with_spec(ns, "team", owners).await?;
+        let (alice, bob) = (ns.member("alice", &[]).await?, ns.member("bob", &[]).await?);
+
+        alice.apply(&team.manifest("github", &[], &[("token", "of-alice")]).to_string()).await?;
+        let original = team.ready("github").await?;
+        let copy = sealed_manifest(&team, "github", &original)?.to_string();
+        alice.run(["delete", "connection", "github"]).ok().await?;
+
+        bob.apply(&copy).await?;
+        let taken = ns.api::<Connection>().get("github").await?;
+        assert_ne!(taken.spec.owner, original.spec.owner);
+        unreadable(ns, "github").await?;
+        bob.run(["delete", "connection", "github"]).ok().await?;
+
+        alice.apply(&copy).await?;
+        let again = team.ready("github").await?;
+        assert_eq!(again.spec.sealed_data, original.spec.sealed_data);
         Ok(())
     })
     .await
+}
+
+/// A Connection of this name with the sealed bytes of another object.
+fn sealed_manifest(team: &Team<'_>, name: &str, original: &Connection) -> Result<Value> {
+    let mut copy = team.manifest(name, &[], &[]);
+    let spec = copy["spec"].as_object_mut().unwrap();
+    spec.remove("stringData");
+    spec.insert("sealedData".to_owned(), serde_json::to_value(&original.spec.sealed_data)?);
+    Ok(copy)
+}
+
+/// Wait until the Connection is said not to open, and see that it has no version.
+async fn unreadable(ns: &Namespace, name: &str) -> Result<()> {
+    let judged = |found: Option<&Connection>| {
+        found.and_then(|found| found.status.as_ref()).is_some_and(|status| {
+            status.conditions.iter().any(|condition| {
+                condition.type_ == READY
+                    && condition.status == "False"
+                    && condition.reason == reason::SEALED_DATA_UNREADABLE
+            })
+        })
+    };
+    let settled = wait::object(&ns.api::<Connection>(), name, "not to open", wait::SOON, judged).await?;
+    let status = settled.status.unwrap_or_default();
+    assert_eq!(status.version, None, "{status:?}");
+    Ok(())
 }
