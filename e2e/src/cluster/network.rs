@@ -101,8 +101,13 @@ pub fn restore_settings(file: &Path) {
 pub fn remove() -> Result<()> {
     // Pods' ends go with the pods, but not before their last unanswered packets have been given up.
     for link in attached().iter().map(String::as_str).chain([BRIDGE]) {
-        if Path::new("/sys/class/net").join(link).exists() {
-            run("ip", &["link", "delete", link])?;
+        let device = Path::new("/sys/class/net").join(link);
+        if device.exists()
+            && let Err(error) = run("ip", &["link", "delete", link])
+            // The kernel may have taken it away meanwhile, with the network of its pod.
+            && device.exists()
+        {
+            return Err(error);
         }
     }
     for network in [POD_NETWORK, SERVICE_NETWORK] {
