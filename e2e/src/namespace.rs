@@ -3,6 +3,7 @@
 use crate::cluster::Cluster;
 use crate::dump;
 use crate::kubectl::Kubectl;
+use crate::lock::Lock;
 use crate::users::User;
 use crate::wait;
 use anyhow::{Context, Result, anyhow};
@@ -16,11 +17,15 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long a namespace with everything in it may take to go.
 const DELETION: Duration = Duration::from_secs(90);
+
+/// Held by every test: shared by most, alone by those that break what all share.
+const TESTS: &str = "/run/lock/coffer-e2e-tests.lock";
 
 /// A namespace of one test's own.
 #[derive(Clone)]
@@ -38,6 +43,32 @@ impl Namespace {
     /// # Errors
     /// Those of the test, and of making the namespace.
     pub async fn lend(
+        cluster: &Cluster,
+        test: &str,
+        labels: &[(&str, &str)],
+        body: impl AsyncFnOnce(&Self) -> Result<()>,
+    ) -> Result<()> {
+        let _with_others = Lock::share(Path::new(TESTS), "a test that has the cluster alone").await?;
+        Self::during(cluster, test, labels, body).await
+    }
+
+    /// Run a test in a new namespace while no other test runs: one that breaks or exchanges what all share.
+    ///
+    /// It mends what it broke before it ends, also when it fails.
+    ///
+    /// # Errors
+    /// As for [`Namespace::lend`].
+    pub async fn lend_alone(
+        cluster: &Cluster,
+        test: &str,
+        labels: &[(&str, &str)],
+        body: impl AsyncFnOnce(&Self) -> Result<()>,
+    ) -> Result<()> {
+        let _alone = Lock::acquire(Path::new(TESTS), "the other tests").await?;
+        Self::during(cluster, test, labels, body).await
+    }
+
+    async fn during(
         cluster: &Cluster,
         test: &str,
         labels: &[(&str, &str)],

@@ -41,7 +41,7 @@ async fn told(ns: &Namespace, status: &str, reason: &str) -> Result<()> {
 #[tokio::test]
 async fn a_root_that_is_gone_is_missed_aloud_and_never_replaced() -> Result<()> {
     let cluster = install::installed().await?;
-    Namespace::lend(&cluster, "rootless", &[INJECTED], async |ns| {
+    Namespace::lend_alone(&cluster, "rootless", &[INJECTED], async |ns| {
         let team = Team::make(ns).await?;
         team.workload("web").await?;
         team.connection("github", &["web"], &[("token", "value")]).await?;
