@@ -4,12 +4,11 @@ use crate::layout::{KUBELET_ROOT, Layout, create_folder};
 use anyhow::{Context, Result, bail};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_bind, mount_change, unmount};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// One line of `/proc/self/mountinfo`, proc(5).
 struct Mount {
-    /// The part of its file system that is mounted.
-    root: PathBuf,
     /// Where it is mounted.
     point: PathBuf,
 }
@@ -38,11 +37,8 @@ pub fn ensure_kubelet_root(layout: &Layout) -> Result<()> {
 /// If another kubelet's data or mount is there.
 pub fn refuse_other_kubelet(layout: &Layout) -> Result<()> {
     let root = Path::new(KUBELET_ROOT);
-    if let Some(mount) = mounts()?.into_iter().rev().find(|mount| mount.point == root) {
-        // The root is relative to its file system, so a state folder on a mount of its own differs at the front.
-        let ours = layout.kubelet();
-        let same = ours.ends_with(mount.root.strip_prefix("/").unwrap_or(&mount.root));
-        if same && mount.root != Path::new("/") {
+    if mounts()?.iter().any(|mount| mount.point == root) {
+        if same_folder(&layout.kubelet(), root) {
             return Ok(());
         }
         bail!(
@@ -61,6 +57,13 @@ pub fn refuse_other_kubelet(layout: &Layout) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Whether these are one folder: its paths say nothing where the state lies on mounts of its own.
+fn same_folder(one: &Path, other: &Path) -> bool {
+    let identity = |path| fs::metadata(path).map(|found| (found.dev(), found.ino())).ok();
+    let (one, other) = (identity(one), identity(other));
+    one.is_some() && one == other
 }
 
 /// Unmount everything at and below these folders, deepest first.
@@ -101,8 +104,7 @@ fn mounts() -> Result<Vec<Mount>> {
 }
 
 fn parse(line: &str) -> Option<Mount> {
-    let mut fields = line.split(' ').skip(3);
-    Some(Mount { root: unescape(fields.next()?), point: unescape(fields.next()?) })
+    Some(Mount { point: unescape(line.split(' ').nth(4)?) })
 }
 
 /// Spaces and the like are octal in mountinfo.
@@ -133,11 +135,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_folder_is_the_same_by_every_path_and_an_absent_one_by_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, link) = (folder.path().join("one"), folder.path().join("link"));
+        fs::create_dir(&one).unwrap();
+        std::os::unix::fs::symlink(&one, &link).unwrap();
+        assert!(same_folder(&one, &link));
+        assert!(!same_folder(&one, folder.path()));
+        let absent = folder.path().join("absent");
+        assert!(!same_folder(&absent, &absent));
+    }
+
+    #[test]
     fn mountinfo_is_read_with_its_escapes() {
         let line =
             "36 35 98:0 /state/kubelet /var/lib/with\\040space rw,noatime shared:1 - ext4 /dev/root rw";
         let mount = parse(line).unwrap();
-        assert_eq!(mount.root, Path::new("/state/kubelet"));
         assert_eq!(mount.point, Path::new("/var/lib/with space"));
     }
 }
