@@ -5,6 +5,8 @@
 CLUSTER ?= own
 
 HARNESS := cargo run --locked --package e2e --bin coffer-e2e --
+# What `make bench` is told, such as BENCH="--only release"; see docs/performance.md.
+BENCH ?=
 # For targets whose output is used by other commands.
 QUIET_HARNESS := cargo run --locked --quiet --package e2e --bin coffer-e2e --
 
@@ -39,7 +41,7 @@ bin: prerequisites ## Print the folder with kubectl, helm and the kubectl plugin
 	@$(QUIET_HARNESS) bin
 
 bench: prerequisites ## Measure on the cluster, side by side with the goals
-	@$(HARNESS) bench
+	@$(HARNESS) bench $(BENCH)
 
 generate: ## Write the generated files anew (CRDs, references)
 	@cargo run --package coffer-crds --bin crdgen -- .

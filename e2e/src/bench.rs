@@ -1,105 +1,157 @@
 //! Figures beside their goals, measured side by side in one run.
-#![allow(clippy::print_stdout, reason = "the table is what this program prints")]
+//!
+//! | room | measures |
+//! | --- | --- |
+//! | [`images`] | what an image weighs |
+//! | [`pods`] | what files cost a pod's start, and the node driver's memory |
+//! | [`admission`] | the webhook under load |
+//! | [`release`] | the broker under load |
+//! | [`connections`] | the operator: many Connections, one more, a restart |
+//! | [`figure`], [`table`] | a figure with its goal, and how it is shown |
+//! | [`load`], [`memory`], [`scrape`], [`restart`], [`watch`], [`statistics`], [`machine`] | the instruments |
+//!
+//! A missed goal is marked, not failed: a busy machine is no defect.
 
+pub mod admission;
+pub mod connections;
+pub mod figure;
+pub mod images;
+pub mod load;
+pub mod machine;
+pub mod memory;
+pub mod pods;
+pub mod release;
+pub mod restart;
+pub mod scrape;
+pub mod statistics;
+pub mod table;
+pub mod watch;
+
+use crate::cluster::Cluster;
 use crate::install;
-use crate::namespace::{Namespace, shell_pod};
-use crate::progress::step;
-use crate::team::{INJECTED, Team, asking};
-use crate::wait;
-use anyhow::Result;
-use coffer_crds::annotations;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::DeleteParams;
-use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use crate::layout::write_file;
+use crate::progress::{note, step};
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use figure::Figure;
+use machine::Machine;
+use std::path::PathBuf;
+use std::time::Duration;
 
-/// How many pods of each sort are started.
-const PODS: usize = 30;
-/// The most that files may add to a pod's start: half of the pods, and nearly all.
-const GOALS: [(&str, usize, Duration); 2] =
-    [("p50", 50, Duration::from_millis(30)), ("p99", 99, Duration::from_millis(150))];
+/// What is measured, and how much of it.
+#[derive(Clone, Debug, Args)]
+pub struct Bench {
+    /// Measure only these parts; all if none is named.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Part>,
+    /// Few and small, to see that everything works: the figures say nothing.
+    #[arg(long)]
+    quick: bool,
+    /// Put the table between the marks of this page, too.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "only"])]
+    write: Option<PathBuf>,
+}
 
-/// Measure and print; goals that are missed are marked, not failed: a busy machine is no defect.
+/// One part of the measurements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Sizes of the images.
+    Images,
+    /// Start of pods, memory of the node driver.
+    Pods,
+    /// The webhook.
+    Admission,
+    /// The broker.
+    Release,
+    /// The operator.
+    Connections,
+}
+
+impl Part {
+    /// The heaviest last, so that it does not colour the others.
+    const ALL: [Self; 5] = [Self::Images, Self::Pods, Self::Admission, Self::Release, Self::Connections];
+
+    async fn measure(self, cluster: &Cluster, sizes: &Sizes) -> Result<Vec<Figure>> {
+        match self {
+            Self::Images => images::measure(cluster).await,
+            Self::Pods => pods::measure(cluster, sizes).await,
+            Self::Admission => admission::measure(cluster, sizes).await,
+            Self::Release => release::measure(cluster, sizes).await,
+            Self::Connections => connections::measure(cluster, sizes).await,
+        }
+    }
+}
+
+/// How much is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Pods of each sort that are started one after the other.
+    pub pods: usize,
+    /// Pods that are started at once.
+    pub burst: usize,
+    /// Injected pods while the node driver's memory is read.
+    pub resident: usize,
+    /// How long a server is loaded.
+    pub load: Duration,
+    /// Connections of the smaller and of the larger installation.
+    pub connections: [usize; 2],
+    /// Connections that are applied one by one to the larger.
+    pub singles: usize,
+    /// Unrelated Secrets of 100 KB.
+    pub secrets: usize,
+}
+
+impl Sizes {
+    const FULL: Self = Self {
+        pods: 30,
+        burst: 50,
+        resident: 40,
+        load: Duration::from_secs(10),
+        connections: [1_000, 10_000],
+        singles: 100,
+        secrets: 2_000,
+    };
+    const QUICK: Self = Self {
+        pods: 2,
+        burst: 4,
+        resident: 2,
+        load: Duration::from_secs(2),
+        connections: [30, 100],
+        singles: 5,
+        secrets: 10,
+    };
+}
+
+/// Measure and print. A part that cannot be measured does not keep the others from it.
 ///
 /// # Errors
-/// If the cluster or a pod fails.
-pub async fn run() -> Result<()> {
+/// If the cluster fails, or any part.
+pub async fn run(bench: &Bench) -> Result<()> {
     let cluster = install::installed().await?;
-    Namespace::lend(&cluster, "bench", &[INJECTED], async |ns| {
-        let team = Team::make(ns).await?;
-        team.workload("web").await?;
-        team.connection("github", &["web"], &[("username", "bot"), ("token", "ghp_value")]).await?;
-        let (with, without) = step("starting pods, alternating", alternate(ns)).await?;
-        table(&with, &without);
-        Ok(())
-    })
-    .await
-}
-
-/// The times of pods with files and of the same pods without, sorted.
-async fn alternate(ns: &Namespace) -> Result<(Vec<Duration>, Vec<Duration>)> {
-    let plain = json!({
-        "metadata": {"labels": {annotations::INJECT: "false"}},
-        "spec": {"serviceAccountName": "web"},
-    });
-    let (mut with, mut without) = (Vec::with_capacity(PODS), Vec::with_capacity(PODS));
-    for number in 0..PODS {
-        without.push(start(ns, &format!("without-{number}"), plain.clone()).await?);
-        with.push(start(ns, &format!("with-{number}"), asking("web", "github")).await?);
+    let machine = Machine::this()?;
+    let sizes = if bench.quick { Sizes::QUICK } else { Sizes::FULL };
+    let (mut figures, mut failed) = (Vec::new(), Vec::new());
+    for part in Part::ALL {
+        if !bench.only.is_empty() && !bench.only.contains(&part) {
+            continue;
+        }
+        match step(&format!("measuring: {part:?}"), part.measure(&cluster, &sizes)).await {
+            Ok(found) => {
+                table::print(&found);
+                figures.extend(found);
+            }
+            Err(error) => failed.push(format!("{part:?}: {error:#}")),
+        }
     }
-    with.sort_unstable();
-    without.sort_unstable();
-    Ok((with, without))
-}
-
-/// From create to Running.
-async fn start(ns: &Namespace, name: &str, changes: Value) -> Result<Duration> {
-    let started = Instant::now();
-    ns.create::<Pod>(shell_pod(name, changes)).await?;
-    wait::object(&ns.api::<Pod>(), name, "running", wait::SOON, |pod: Option<&Pod>| {
-        pod.is_some_and(|pod| wait::phase(pod) == "Running")
-    })
-    .await?;
-    let spent = started.elapsed();
-    ns.api::<Pod>()
-        .delete(name, &DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() })
-        .await?;
-    wait::absent(&ns.api::<Pod>(), name, wait::SOON).await?;
-    Ok(spent)
-}
-
-fn table(with: &[Duration], without: &[Duration]) {
-    println!("pod create → Running, {PODS} each, alternating");
-    println!("{:>6} {:>12} {:>12} {:>12} {:>12}", "", "without", "with files", "extra", "goal");
-    for (name, percent, goal) in GOALS {
-        let (with, without) = (percentile(with, percent), percentile(without, percent));
-        let extra = with.saturating_sub(without);
-        let verdict = if extra <= goal { "met" } else { "missed" };
-        println!(
-            "{name:>6} {:>9} ms {:>9} ms {:>9} ms ≤ {:>6} ms  {verdict}",
-            without.as_millis(),
-            with.as_millis(),
-            extra.as_millis(),
-            goal.as_millis()
-        );
+    table::whole(&machine, &figures);
+    let json = cluster.layout().checkout().join("target").join("bench.json");
+    write_file(&json, table::json(&machine, &figures, bench.quick)?)?;
+    note(format!("also in {}", json.display()));
+    if !failed.is_empty() {
+        bail!("not measured: {}", failed.join("\n"));
     }
-}
-
-/// The nearest-rank percentile of sorted times.
-fn percentile(sorted: &[Duration], percent: usize) -> Duration {
-    let rank = (sorted.len() * percent).div_ceil(100).max(1);
-    sorted.get(rank - 1).copied().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_by_nearest_rank() {
-        let times: Vec<_> = (1..=30).map(Duration::from_millis).collect();
-        assert_eq!(percentile(&times, 50), Duration::from_millis(15));
-        assert_eq!(percentile(&times, 99), Duration::from_millis(30));
-        assert_eq!(percentile(&[], 50), Duration::ZERO);
+    if let Some(page) = &bench.write {
+        table::write_into(page, &machine, &figures)?;
     }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! The broker's door as any client could knock: any tokens, any headers, any body.
 
+use crate::bench::load::Target;
 use crate::cluster::Cluster;
 use crate::install::NAMESPACE;
 use anyhow::{Context, Result, bail};
@@ -16,7 +17,7 @@ use hyper_util::rt::TokioIo;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use kube::api::PostParams;
-use kube::{Api, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::json;
@@ -55,17 +56,18 @@ impl Door {
         let service = Api::<Service>::namespaced(client.clone(), NAMESPACE).get("coffer-broker").await?;
         let ip =
             service.spec.and_then(|spec| spec.cluster_ip).context("the broker's Service has no address")?;
-        let authority = Api::<ConfigMap>::namespaced(client, NAMESPACE).get("coffer-ca").await?;
-        let pem = authority
-            .data
-            .and_then(|mut data| data.remove("ca.crt"))
-            .context("ConfigMap coffer-ca is empty")?;
-        let mut roots = rustls::RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            roots.add(certificate.context("read the authority")?).context("trust the authority")?;
+        let tls = Arc::new(trust(&client).await?);
+        Ok(Self { address: format!("{ip}:8443"), tls: TlsConnector::from(tls) })
+    }
+
+    /// The same door for a load.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        Target {
+            address: self.address.clone(),
+            host: format!("coffer-broker.{NAMESPACE}.svc"),
+            tls: self.tls.config().clone(),
         }
-        let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-        Ok(Self { address: format!("{ip}:8443"), tls: TlsConnector::from(Arc::new(config)) })
     }
 
     /// Send a request with these headers.
@@ -103,6 +105,21 @@ impl Door {
     pub async fn ask_as(&self, token: &str, knock: &Knock) -> Result<Answer> {
         self.ask(&[("authorization", &format!("Bearer {token}"))], serde_json::to_vec(&knock.request)?).await
     }
+}
+
+/// What trusts the certificates of Coffer's servers, and no others.
+///
+/// # Errors
+/// If Coffer is not installed.
+pub async fn trust(client: &Client) -> Result<rustls::ClientConfig> {
+    let authority = Api::<ConfigMap>::namespaced(client.clone(), NAMESPACE).get("coffer-ca").await?;
+    let pem =
+        authority.data.and_then(|mut data| data.remove("ca.crt")).context("ConfigMap coffer-ca is empty")?;
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        roots.add(certificate.context("read the authority")?).context("trust the authority")?;
+    }
+    Ok(rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth())
 }
 
 impl Knock {

@@ -1,7 +1,7 @@
 //! The harness's command line; the Makefile's targets are these commands.
 #![allow(clippy::print_stdout, reason = "answers of a command line go to standard output")]
 
-use crate::bench;
+use crate::bench::{self, Bench};
 use crate::cluster::Cluster;
 use crate::cluster::component::Component;
 use crate::demo::{self, Demo};
@@ -45,7 +45,7 @@ enum Command {
     /// Tell Coffer's story on a real cluster.
     Demo(Demo),
     /// Measure on a real cluster and print the figures beside their goals.
-    Bench,
+    Bench(Bench),
     /// Print the path of the kubeconfig.
     Kubeconfig,
     /// Print the folder with kubectl, helm and the plugin.
@@ -93,7 +93,7 @@ impl Arguments {
             }
             Command::Uninstall => install::uninstall(&Cluster::attach()?).await?,
             Command::Demo(demo) => return demo::run(&demo).await,
-            Command::Bench => return bench::run().await,
+            Command::Bench(bench) => return bench::run(&bench).await,
             Command::Kubeconfig => println!("{}", layout.kubeconfig("admin").display()),
             Command::Bin => {
                 let programs = Programs::ensure(&layout).await?;

@@ -12,7 +12,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use memchr::memmem;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -36,7 +36,14 @@ pub struct Stored {
 }
 
 #[derive(Deserialize)]
+struct Header {
+    /// A number as text, as protobuf writes 64 bits in JSON.
+    revision: String,
+}
+
+#[derive(Deserialize)]
 struct Range {
+    header: Header,
     #[serde(default)]
     kvs: Vec<RawPair>,
     #[serde(default)]
@@ -60,21 +67,12 @@ impl Etcd {
     /// # Errors
     /// If etcd does not answer.
     pub async fn dump(&self) -> Result<Vec<Stored>> {
-        let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
         let mut all = Vec::new();
         // From the first possible key to the last: rpc.proto, RangeRequest.
         let mut from = vec![0];
         loop {
             let ask = json!({"key": BASE64.encode(&from), "range_end": BASE64.encode([0]), "limit": PAGE});
-            let request = http::Request::post(format!("{}/v3/kv/range", self.url))
-                .body(Full::from(ask.to_string()))
-                .context("make a request for etcd")?;
-            let response = client.request(request).await.context("ask etcd")?;
-            let status = response.status();
-            let body = response.into_body().collect().await.context("read etcd's answer")?.to_bytes();
-            if !status.is_success() {
-                bail!("etcd answered {status}");
-            }
+            let body = self.post("kv/range", &ask).await?;
             let page: Range = serde_json::from_slice(&body).context("understand etcd's answer")?;
             for pair in page.kvs {
                 let key = BASE64.decode(pair.key).context("decode a key")?;
@@ -86,6 +84,33 @@ impl Etcd {
                 return Ok(all);
             }
         }
+    }
+
+    /// Forget earlier revisions and give the space of what is gone back: after thousands of objects.
+    ///
+    /// # Errors
+    /// If etcd does not answer.
+    pub async fn shrink(&self) -> Result<()> {
+        let now: Range =
+            serde_json::from_slice(&self.post("kv/range", &json!({"key": "AA==", "limit": 1})).await?)
+                .context("understand etcd's answer")?;
+        let compaction = json!({"revision": now.header.revision, "physical": true});
+        self.post("kv/compaction", &compaction).await?;
+        self.post("maintenance/defragment", &json!({})).await.map(drop)
+    }
+
+    async fn post(&self, path: &str, ask: &Value) -> Result<Bytes> {
+        let client = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
+        let request = http::Request::post(format!("{}/v3/{path}", self.url))
+            .body(Full::from(ask.to_string()))
+            .context("make a request for etcd")?;
+        let response = client.request(request).await.context("ask etcd")?;
+        let status = response.status();
+        let body = response.into_body().collect().await.context("read etcd's answer")?.to_bytes();
+        if !status.is_success() {
+            bail!("etcd answered {status} to {path}");
+        }
+        Ok(body)
     }
 
     /// Look for bytes, in plain or encoded, in every key and value and in the data files.

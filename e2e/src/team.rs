@@ -108,12 +108,7 @@ impl<'a> Team<'a> {
     pub async fn ready(&self, name: &str) -> Result<Connection> {
         let connections = self.namespace.api::<Connection>();
         wait::object(&connections, name, "connection ready", wait::SOON, |found: Option<&Connection>| {
-            found.is_some_and(|found| {
-                found
-                    .status
-                    .as_ref()
-                    .is_some_and(|status| ready(&status.conditions, found.metadata.generation))
-            })
+            found.is_some_and(is_ready)
         })
         .await
     }
@@ -141,6 +136,13 @@ pub fn asking(service_account: &str, connections: &str) -> Value {
 
 fn object(kind: &str, name: &str, spec: Value) -> Value {
     json!({"apiVersion": "coffer.dev/v1alpha1", "kind": kind, "metadata": {"name": name}, "spec": spec})
+}
+
+/// Whether a Connection is ready as it was last written.
+#[must_use]
+pub fn is_ready(connection: &Connection) -> bool {
+    let status = connection.status.as_ref();
+    status.is_some_and(|status| ready(&status.conditions, connection.metadata.generation))
 }
 
 fn ready(conditions: &[Condition], generation: Option<i64>) -> bool {
