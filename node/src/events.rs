@@ -15,9 +15,9 @@ const MAX_NOTE: usize = 1024;
 
 /// Somebody who is told.
 pub trait Announce: Send + Sync + 'static {
-    /// A running pod may no longer use a credential. `note` says which and why, in a sentence for people. Returns at
-    /// once; an announcement that fails is logged and not repeated.
-    fn revoked(&self, pod: PodReference, note: String);
+    /// A running pod may no longer use `connection`, as its volume names it. `note` says so and why, in a sentence for
+    /// people. Returns at once; an announcement that fails is logged and not repeated.
+    fn revoked(&self, pod: PodReference, connection: &str, note: String);
 }
 
 /// [`Announce`] by Kubernetes events of reason `CredentialRevoked`.
@@ -34,7 +34,8 @@ impl PodEvents {
 }
 
 impl Announce for PodEvents {
-    fn revoked(&self, pod: PodReference, note: String) {
+    fn revoked(&self, pod: PodReference, connection: &str, note: String) {
+        let related = related(connection, &pod.namespace);
         let recorder = self.recorder.clone();
         tokio::spawn(async move {
             let event = Event {
@@ -42,7 +43,8 @@ impl Announce for PodEvents {
                 reason: "CredentialRevoked".to_owned(),
                 note: Some(shortened(note)),
                 action: "Republish".to_owned(),
-                secondary: None,
+                // Events that differ in nothing but their note are counted as one, and only the first note is kept.
+                secondary: Some(related),
             };
             let about = ObjectReference {
                 api_version: Some("v1".to_owned()),
@@ -59,6 +61,18 @@ impl Announce for PodEvents {
     }
 }
 
+/// The Connection; by its alias, where a volume that was written by hand names it so.
+fn related(connection: &str, pod_namespace: &str) -> ObjectReference {
+    let (namespace, name) = connection.split_once('/').unwrap_or((pod_namespace, connection));
+    ObjectReference {
+        api_version: Some("coffer.dev/v1alpha1".to_owned()),
+        kind: Some("Connection".to_owned()),
+        namespace: Some(namespace.to_owned()),
+        name: Some(name.to_owned()),
+        ..ObjectReference::default()
+    }
+}
+
 fn shortened(mut note: String) -> String {
     if note.len() > MAX_NOTE {
         let end = (0..=MAX_NOTE - '…'.len_utf8()).rev().find(|end| note.is_char_boundary(*end)).unwrap_or(0);
@@ -71,6 +85,16 @@ fn shortened(mut note: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_names_its_connection_so_that_two_of_one_pod_are_not_taken_for_one() {
+        let of = |connection| {
+            let found = related(connection, "team-a");
+            (found.namespace.unwrap_or_default(), found.name.unwrap_or_default())
+        };
+        assert_eq!(of("shared/github"), ("shared".to_owned(), "github".to_owned()));
+        assert_eq!(of("slack"), ("team-a".to_owned(), "slack".to_owned()));
+    }
 
     #[test]
     fn a_note_fits_into_an_event_whatever_its_letters() {

@@ -243,7 +243,8 @@ impl Publisher {
                     OnRevoke::Keep => "its files stay as they are until the pod ends",
                     OnRevoke::Remove => "its files were removed",
                 };
-                self.announce.revoked(volume.pod.clone(), format!("{connection}: {text} ({files})"));
+                let note = format!("{connection}: {text} ({files})");
+                self.announce.revoked(volume.pod.clone(), &connection, note);
             }
         }
     }

@@ -36,7 +36,7 @@ use crate::{
 struct Silent;
 
 impl Announce for Silent {
-    fn revoked(&self, _: PodReference, _: String) {}
+    fn revoked(&self, _: PodReference, _: &str, _: String) {}
 }
 
 /// A node with everything real but the broker's decisions.

@@ -40,7 +40,7 @@ impl Mounts for Folders {
 struct Told(Mutex<Vec<String>>);
 
 impl Announce for Told {
-    fn revoked(&self, pod: PodReference, note: String) {
+    fn revoked(&self, pod: PodReference, _: &str, note: String) {
         assert_eq!(pod.name, "web-0");
         self.0.lock().unwrap().push(note);
     }
