@@ -70,6 +70,24 @@ impl Door {
         }
     }
 
+    /// The same broker, by the address of one of its pods.
+    #[must_use]
+    pub fn of_pod(&self, address: &str) -> Self {
+        Self { address: format!("{address}:8443"), tls: self.tls.clone() }
+    }
+
+    /// The certificate that a server of this installation shows for a name, if it is to be trusted.
+    ///
+    /// # Errors
+    /// If there is no answer, or it is not to be trusted.
+    pub async fn certificate(&self, name: &str) -> Result<CertificateDer<'static>> {
+        let stream = TcpStream::connect(&self.address).await.context("reach the server")?;
+        let name = ServerName::try_from(name.to_owned())?;
+        let stream = self.tls.connect(name, stream).await.context("trust the server")?;
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+        Ok(shown.context("the server shows no certificate")?.clone().into_owned())
+    }
+
     /// Send a request with these headers.
     ///
     /// # Errors

@@ -62,6 +62,23 @@ impl Etcd {
         Self { url: url.to_owned(), data }
     }
 
+    /// Put a value under a key, past everything that the API server would say about it.
+    ///
+    /// # Errors
+    /// If etcd does not take it.
+    pub async fn put(&self, key: &str, value: &[u8]) -> Result<()> {
+        let put = json!({"key": BASE64.encode(key), "value": BASE64.encode(value)});
+        self.post("kv/put", &put).await.map(drop)
+    }
+
+    /// Take a key away, past everything that the API server would say about it.
+    ///
+    /// # Errors
+    /// If etcd does not take it.
+    pub async fn delete(&self, key: &str) -> Result<()> {
+        self.post("kv/deleterange", &json!({"key": BASE64.encode(key)})).await.map(drop)
+    }
+
     /// Every key and value.
     ///
     /// # Errors

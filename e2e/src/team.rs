@@ -43,6 +43,12 @@ impl<'a> Team<'a> {
         Ok(Self { namespace, vault })
     }
 
+    /// The vault `team` that is there already.
+    #[must_use]
+    pub fn existing(namespace: &'a Namespace) -> Self {
+        Self { namespace, vault: "team" }
+    }
+
     /// Make a ServiceAccount and make it a member; waits until it is Active.
     ///
     /// # Errors
