@@ -87,7 +87,8 @@ impl Load {
         let (worked, done) = tokio::join!(load.work(), async {
             let done = body(&load).await;
             load.going.store(false, Ordering::Relaxed);
-            done.with_context(|| format!("{}; {}", locked(&load.seen).fault, load.seen().summary()))
+            let seen = load.seen();
+            done.with_context(|| format!("during '{}': {}", seen.fault, seen.summary()))
         });
         done?;
         worked?;
