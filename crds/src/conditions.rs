@@ -144,7 +144,7 @@ pub mod reason {
             "The message lists the names that are no member.";
         AS_SHIPPED = "AsShipped" on "Guarded":
             "Policies, bindings and webhook configurations are in place.";
-        GUARD_MISSING = "GuardMissing" on "Guarded":
-            "The message names the policy, binding or webhook configuration that is missing or changed.";
+        GUARD_MISSING = "GuardMissing" on "Guarded; Ready of a Vault or Connection":
+            "The message names the policy, binding or webhook configuration that is missing or changed. What was in effect stays so; changes wait, and are applied once `helm upgrade` has put the guards back.";
     }
 }

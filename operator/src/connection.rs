@@ -13,6 +13,7 @@ use kube::{Resource as _, runtime::controller::Action};
 use crate::{
     cache::Key,
     context::{Context, ReconcileError, rng},
+    installation::guards::Standing,
     meters::{Outcome, Reconciled},
     report::until,
 };
@@ -32,16 +33,22 @@ pub async fn reconcile(connection: Arc<Connection>, context: Arc<Context>) -> Re
 }
 
 async fn look(connection: Arc<Connection>, context: &Context) -> Result<(Outcome, Action), ReconcileError> {
-    let Some(facts) = fetch::fetch(connection, context).await? else {
-        return Ok((Outcome::Unchanged, Action::await_change()));
+    let unchanged = (Outcome::Unchanged, Action::await_change());
+    let guards = context.guards.borrow().clone();
+    let plan = match &guards {
+        Standing::Unknown => return Ok(unchanged),
+        Standing::Missing(why) => plan::unguarded(&connection, why, Timestamp::now()),
+        Standing::AsShipped => {
+            let Some(facts) = fetch::fetch(connection.clone(), context).await? else { return Ok(unchanged) };
+            plan::plan(&facts, Timestamp::now(), &mut rng())
+        }
     };
-    let plan = plan::plan(&facts, Timestamp::now(), &mut rng());
     let outcome = if plan.writes.is_empty() { Outcome::Unchanged } else { Outcome::Changed };
     if plan.refused && outcome == Outcome::Changed {
         context.meters.not_authorized(Reconciled::Connection);
     }
-    apply::apply(&facts, plan.writes, context).await?;
-    context.announce(facts.connection.object_ref(&()), plan.notices);
+    apply::apply(&connection, plan.writes, context).await?;
+    context.announce(connection.object_ref(&()), plan.notices);
     Ok((
         outcome,
         plan.next.map_or_else(Action::await_change, |next| Action::requeue(until(next, Timestamp::now()))),

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use crate::{
     apply::{WriteError, Writer},
     cache::Key,
-    installation::custody::Custody,
+    installation::{custody::Custody, guards::Standing},
     meters::{Meters, Outcome, Reconciled},
     report::{self, Notice},
     watches::Watched,
@@ -65,6 +65,8 @@ pub struct Context {
     pub watched: Watched,
     /// The custodian root.
     pub custody: watch::Receiver<Custody>,
+    /// The guards in the API server.
+    pub guards: watch::Receiver<Standing>,
     /// For events.
     pub recorder: Recorder,
     /// Counts.

@@ -7,6 +7,7 @@
 pub mod bundles;
 pub mod certificates;
 pub mod custody;
+pub mod guards;
 pub mod serving;
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};

@@ -27,6 +27,7 @@ use crate::{
     installation::{
         bundles::Configurations,
         custody::{Custody, Keeper},
+        guards::{Standing, watch::Guards},
         serving::Serving,
     },
     meters::Meters,
@@ -47,6 +48,7 @@ pub struct Installation {
     client: Client,
     watched: Watched,
     meters: Meters,
+    readiness: Readiness,
     custody_check: Check,
     lease_config: LeaseConfig,
 }
@@ -58,19 +60,35 @@ impl Installation {
         // A standby has no custodian root to look after.
         custody_check.ready();
         let lease_config = LeaseConfig::new(&args.namespace, "coffer-operator", &args.pod_name);
-        Self { args: args.clone(), client, watched, meters, custody_check, lease_config }
+        Self {
+            args: args.clone(),
+            client,
+            watched,
+            meters,
+            readiness: readiness.clone(),
+            custody_check,
+            lease_config,
+        }
     }
 
     /// Stands for election, leads whenever elected, and gives the Lease back at the end.
     pub async fn run(&self, shutdown: &Shutdown) {
         let election = lease::run(self.client.clone(), self.lease_config.clone());
         let configurations = Configurations::watch(&self.client, shutdown);
+        let guards = Guards::watch(
+            &self.client,
+            &self.args.namespace,
+            &configurations,
+            &self.meters,
+            &self.readiness,
+            shutdown,
+        );
         while !shutdown.is_requested() {
             if shutdown.or_requested(election.elected()).await.is_none() {
                 break;
             }
             self.meters.leading(true);
-            self.lead(&election, &configurations, shutdown).await;
+            self.lead(&election, &configurations, &guards, shutdown).await;
             self.meters.leading(false);
             self.custody_check.ready();
         }
@@ -78,7 +96,13 @@ impl Installation {
     }
 
     /// Leads until the Lease is lost or the end is asked for.
-    async fn lead(&self, election: &Election, configurations: &Arc<Configurations>, shutdown: &Shutdown) {
+    async fn lead(
+        &self,
+        election: &Election,
+        configurations: &Arc<Configurations>,
+        guards: &watch::Receiver<Standing>,
+        shutdown: &Shutdown,
+    ) {
         let leadership = election.leadership();
         let writer = Writer::new(
             self.client.clone(),
@@ -103,10 +127,9 @@ impl Installation {
             configurations.clone(),
             self.meters.clone(),
         );
-        let context = Arc::new(self.context(writer, custody.clone()));
+        let context = Arc::new(self.context(writer, custody, guards.clone()));
         let receivers = self.watched.queues.open();
-        let keeping =
-            async { tokio::join!(keeper.run(), serving.run(), look_at_all(context.clone(), custody)) };
+        let keeping = async { tokio::join!(keeper.run(), serving.run(), look_at_all(context.clone())) };
         let mut reconciling = Box::pin(reconcile(context.clone(), receivers));
         tokio::select! {
             _ = keeping => {}
@@ -121,7 +144,12 @@ impl Installation {
         self.watched.queues.close();
     }
 
-    fn context(&self, writer: Writer, custody: watch::Receiver<Custody>) -> Context {
+    fn context(
+        &self,
+        writer: Writer,
+        custody: watch::Receiver<Custody>,
+        guards: watch::Receiver<Standing>,
+    ) -> Context {
         let reporter =
             Reporter { controller: String::from(MANAGER), instance: Some(self.args.pod_name.clone()) };
         let operator = self.args.user.clone();
@@ -131,6 +159,7 @@ impl Installation {
             writer,
             watched: self.watched.clone(),
             custody,
+            guards,
             meters: self.meters.clone(),
             operator: operator
                 .unwrap_or_else(|| format!("system:serviceaccount:{}:coffer-operator", self.args.namespace)),
@@ -140,16 +169,24 @@ impl Installation {
     }
 }
 
-/// Queues every object: once all caches are complete, and again whenever the custodian root becomes another or is gone.
-async fn look_at_all(context: Arc<Context>, mut custody: watch::Receiver<Custody>) {
+/// Queues every object: once all caches are complete, and again whenever the custodian root becomes another or is
+/// gone, or the guards stand otherwise.
+async fn look_at_all(context: Arc<Context>) {
+    let (mut custody, mut guards) = (context.custody.clone(), context.guards.clone());
     let watched = &context.watched;
     while !watched.caches.are_complete() {
         watched.queues.list_complete().await;
     }
     loop {
-        context.keyrings.forget();
         watched.queues.add(&watched.caches.everything());
-        if custody.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = custody.changed() => {
+                context.keyrings.forget();
+                changed
+            }
+            changed = guards.changed() => changed,
+        };
+        if changed.is_err() {
             return;
         }
     }

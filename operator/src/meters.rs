@@ -57,6 +57,7 @@ pub struct Meters {
     seconds: Family<KindLabel, Histogram>,
     writes: Family<WriteLabels, Counter>,
     custodian: Gauge,
+    guards: Gauge,
     leader: Gauge,
     certificate_expiry: Gauge<f64, AtomicU64>,
     refused: Family<KindLabel, Counter>,
@@ -84,6 +85,12 @@ impl Meters {
             custodian: metrics.register(
                 "operator_custodian_available",
                 "1 while the custodian root is open, 0 otherwise",
+                Gauge::default(),
+            ),
+            guards: metrics.register(
+                "operator_guards_as_shipped",
+                "1 while admission policies, their bindings and webhook configurations are as the chart ships them; \
+                 while it is 0 no change is applied",
                 Gauge::default(),
             ),
             leader: metrics.register("operator_leader", "1 on the replica that leads", Gauge::default()),
@@ -119,6 +126,11 @@ impl Meters {
     /// Says whether the custodian root is open.
     pub fn custodian_available(&self, available: bool) {
         self.custodian.set(i64::from(available));
+    }
+
+    /// Says whether the guards in the API server are as shipped.
+    pub fn guards_as_shipped(&self, as_shipped: bool) {
+        self.guards.set(i64::from(as_shipped));
     }
 
     /// Says whether this replica leads.

@@ -68,6 +68,24 @@ pub fn conditions(
     wanted.iter().map(make).collect()
 }
 
+/// The conditions that were there, with those wanted in their place or added.
+pub fn with(
+    wanted: &[Wanted],
+    before: &[Condition],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let mut all = conditions(wanted, before, generation, now);
+    let others = before.iter().filter(|known| wanted.iter().all(|wanted| wanted.type_ != known.type_));
+    all.extend(others.cloned());
+    all
+}
+
+/// Whether a condition has this reason.
+pub fn has_reason(conditions: &[Condition], type_: &str, reason: &str) -> bool {
+    conditions.iter().any(|condition| condition.type_ == type_ && condition.reason == reason)
+}
+
 /// The API stores times in whole seconds; one with a fraction would never equal what is read back.
 pub fn to_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)

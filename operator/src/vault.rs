@@ -14,6 +14,7 @@ use kube::{Resource as _, runtime::controller::Action};
 use crate::{
     cache::Key,
     context::{Context, ReconcileError, rng},
+    installation::guards::Standing,
     meters::{Outcome, Reconciled},
     report::until,
 };
@@ -33,11 +34,18 @@ pub async fn reconcile(vault: Arc<Vault>, context: Arc<Context>) -> Result<Actio
 }
 
 async fn look(vault: Arc<Vault>, context: &Context) -> Result<(Outcome, Action), ReconcileError> {
+    let guards = context.guards.borrow().clone();
+    if guards == Standing::Unknown {
+        return Ok((Outcome::Unchanged, Action::await_change()));
+    }
     let Some(facts) = fetch::fetch(vault, context).await? else {
         return Ok((Outcome::Unchanged, Action::await_change()));
     };
     let now = Timestamp::now();
-    let plan = plan::plan(&facts, now, &mut rng());
+    let plan = match &guards {
+        Standing::Missing(why) => plan::unguarded(&facts, why, now),
+        Standing::AsShipped | Standing::Unknown => plan::plan(&facts, now, &mut rng()),
+    };
     let outcome = if plan.writes.is_empty() { Outcome::Unchanged } else { Outcome::Changed };
     if plan.refused > 0 && outcome == Outcome::Changed {
         context.meters.not_authorized(Reconciled::Vault);

@@ -1,16 +1,16 @@
 //! Sends a Connection's writes, in order, and takes in each answer.
 
-use coffer_crds::Envelope;
+use coffer_crds::{Connection, Envelope};
 use kube::Resource as _;
 
-use super::{fetch::Facts, plan::Write};
+use super::plan::Write;
 use crate::{apply::WriteError, context::Context, report};
 
 /// Sends the writes; at the first that fails the rest waits for the next look.
 ///
 /// # Errors
 /// [`WriteError`] of the write that failed.
-pub async fn apply(facts: &Facts, writes: Vec<Write>, context: &Context) -> Result<(), WriteError> {
+pub async fn apply(connection: &Connection, writes: Vec<Write>, context: &Context) -> Result<(), WriteError> {
     let (writer, watched) = (&context.writer, &context.watched);
     for write in writes {
         match write {
@@ -23,7 +23,6 @@ pub async fn apply(facts: &Facts, writes: Vec<Write>, context: &Context) -> Resu
                 watched.written(&watched.caches.envelopes, replaced);
             }
             Write::Status(status) => {
-                let connection = facts.connection.as_ref();
                 let written = writer.apply_status(connection, &status).await?;
                 let before = connection.status.as_ref().map(|status| status.conditions.as_slice());
                 let notice = report::transition(before.unwrap_or_default(), &status.conditions);

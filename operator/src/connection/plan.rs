@@ -70,6 +70,17 @@ pub fn plan(facts: &Facts, now: Timestamp, rng: &mut impl CryptoRng) -> Plan {
     outcome.into_plan(facts, now)
 }
 
+/// Says that nothing is applied while the guards are not as shipped, of a Connection that something is to be applied
+/// of. What was in effect stays so.
+pub fn unguarded(connection: &Connection, why: &str, now: Timestamp) -> Plan {
+    let before = connection.status.clone().unwrap_or_default();
+    let status = status::unguarded(connection, why, now).filter(|status| *status != before);
+    let writes = status.into_iter().map(|status| {
+        Write::Status(Box::new(coffer_crds::ConnectionStatus { last_used_at: None, ..status }))
+    });
+    Plan { writes: writes.collect(), ..Plan::default() }
+}
+
 /// What came of the look at one Connection.
 #[derive(Default)]
 struct Outcome {

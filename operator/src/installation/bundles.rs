@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     fmt::Debug,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use coffer_runtime::Shutdown;
@@ -21,13 +21,14 @@ use kube::{
     core::ClusterResourceScope,
     runtime::{WatchStreamExt as _, watcher},
 };
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     apply::{MANAGER, WriteError, Writer},
     cache::Key,
+    installation::guards::Found,
 };
 
 /// A webhook configuration, of either kind.
@@ -36,6 +37,7 @@ pub trait Configuration:
     + Clone
     + Debug
     + DeserializeOwned
+    + Serialize
     + Send
     + Sync
     + 'static
@@ -83,9 +85,10 @@ pub fn wanted<C: Configuration>(configuration: &C, bundle: &str) -> Option<Value
 /// The webhook configurations of this installation, as last seen.
 #[derive(Default)]
 pub struct Configurations {
-    mutating: Mutex<BTreeMap<String, MutatingWebhookConfiguration>>,
-    validating: Mutex<BTreeMap<String, ValidatingWebhookConfiguration>>,
+    mutating: Seen<MutatingWebhookConfiguration>,
+    validating: Seen<ValidatingWebhookConfiguration>,
     changed: Notify,
+    revisions: watch::Sender<()>,
 }
 
 impl Configurations {
@@ -104,15 +107,26 @@ impl Configurations {
         self.changed.notified().await;
     }
 
+    /// Sees every change, beside [`Self::changed`].
+    pub fn revisions(&self) -> watch::Receiver<()> {
+        self.revisions.subscribe()
+    }
+
+    /// Those that exist, as guards; `None` before each was looked for.
+    pub fn listed(&self) -> Option<Found> {
+        let mut found = Found::new();
+        add(&mut found, &locked(&self.mutating))?;
+        add(&mut found, &locked(&self.validating))?;
+        Some(found)
+    }
+
     /// Makes every webhook trust `bundle`.
     ///
     /// # Errors
     /// The first that failed; the others were tried.
     pub async fn trust(&self, writer: &Writer, bundle: &str) -> Result<(), WriteError> {
-        let mutating: Vec<_> =
-            self.mutating.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
-        let validating: Vec<_> =
-            self.validating.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        let mutating: Vec<_> = locked(&self.mutating).values().flatten().cloned().collect();
+        let validating: Vec<_> = locked(&self.validating).values().flatten().cloned().collect();
         let mut outcome = Ok(());
         for configuration in &mutating {
             outcome = outcome.and(trust(writer, configuration, bundle).await);
@@ -124,7 +138,22 @@ impl Configurations {
     }
 }
 
-type Seen<C> = Mutex<BTreeMap<String, C>>;
+/// By name: those that were looked for, and what was found.
+type Seen<C> = Mutex<BTreeMap<String, Option<C>>>;
+
+fn locked<C>(seen: &Seen<C>) -> MutexGuard<'_, BTreeMap<String, Option<C>>> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Injection's configuration is not among them: it vouches for nobody.
+fn add<C: Configuration>(found: &mut Found, seen: &BTreeMap<String, Option<C>>) -> Option<()> {
+    let name = String::from("coffer");
+    if let Some(configuration) = seen.get(&name)? {
+        let webhooks = serde_json::to_value(configuration).unwrap_or_default()["webhooks"].take();
+        found.insert((C::kind(&()).into_owned(), name), json!({"webhooks": webhooks}));
+    }
+    Some(())
+}
 
 fn follow<C: Configuration>(
     client: &Client,
@@ -139,24 +168,32 @@ fn follow<C: Configuration>(
     let seen = seen.clone();
     tokio::spawn(async move {
         let mut events = std::pin::pin!(events);
+        let mut listed = None;
         while let Some(event) = events.next().await {
-            let mut all = pick(&seen).lock().unwrap_or_else(PoisonError::into_inner);
-            match event {
-                Ok(watcher::Event::Apply(found) | watcher::Event::InitApply(found)) => {
-                    all.insert(found.name_any(), found);
+            let now = match event {
+                Ok(watcher::Event::Apply(found)) => Some(found),
+                Ok(watcher::Event::Init) => {
+                    listed = None;
+                    continue;
                 }
-                Ok(watcher::Event::Delete(gone)) => {
-                    tracing::warn!(kind = %C::kind(&()), name, "webhook configuration is gone: nobody seals or stamps");
-                    all.remove(&gone.name_any());
+                Ok(watcher::Event::InitApply(found)) => {
+                    listed = Some(found);
+                    continue;
                 }
-                Ok(watcher::Event::Init | watcher::Event::InitDone) => continue,
+                // Also what was deleted while the watch was interrupted is gone.
+                Ok(watcher::Event::InitDone) => listed.take(),
+                Ok(watcher::Event::Delete(_)) => None,
                 Err(error) => {
                     tracing::warn!(kind = %C::kind(&()), name, %error, "watch interrupted; it starts again");
                     continue;
                 }
+            };
+            if now.is_none() {
+                tracing::warn!(kind = %C::kind(&()), name, "webhook configuration is gone: nobody seals or stamps");
             }
-            drop(all);
+            locked(pick(&seen)).insert(String::from(name), now);
             seen.changed.notify_one();
+            seen.revisions.send_replace(());
         }
     });
 }

@@ -16,17 +16,22 @@ mod members;
 mod register;
 mod status;
 
-use coffer_crds::{Keyring, Vault, VaultMember, VaultMemberStatus, VaultStatus, conditions::reason};
+use coffer_crds::{
+    Keyring, Vault, VaultMember, VaultMemberStatus, VaultStatus,
+    conditions::{self, reason},
+};
 use coffer_envelope::OpenKeyring;
 use coffer_keys::VaultId;
-use k8s_openapi::{api::rbac::v1::RoleBinding, jiff::Timestamp};
+use k8s_openapi::{
+    api::rbac::v1::RoleBinding, apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp,
+};
 use kube::api::ObjectMeta;
 use rand_core::CryptoRng;
 
 use super::fetch::Facts;
 use crate::{
     apply::{MANAGED_BY, MANAGER},
-    report::{Notice, Wanted},
+    report::{self, Notice, Wanted},
 };
 
 /// One write.
@@ -83,6 +88,15 @@ pub fn plan(facts: &Facts, now: Timestamp, rng: &mut impl CryptoRng) -> Plan {
             plan
         }
     }
+}
+
+/// Says that nothing is applied while the guards are not as shipped.
+pub fn unguarded(facts: &Facts, why: &str, now: Timestamp) -> Plan {
+    let mut plan = Plan::default();
+    if facts.vault.metadata.deletion_timestamp.is_none() {
+        plan.push_status(facts, status::unguarded(facts, why, now));
+    }
+    plan
 }
 
 enum Keys {
@@ -189,8 +203,25 @@ impl Plan {
     /// Adds the Vault's status, if it is not that already.
     fn push_status(&mut self, facts: &Facts, wanted: VaultStatus) {
         if facts.vault.status.as_ref() != Some(&wanted) {
+            let before = facts.vault.status.as_ref().map(|status| status.conditions.as_slice());
+            self.notices.extend(guards_notice(before.unwrap_or_default(), &wanted.conditions));
             self.writes.push(Write::VaultStatus(Box::new(wanted)));
         }
+    }
+}
+
+/// What a change of the guards is worth saying.
+fn guards_notice(before: &[Condition], after: &[Condition]) -> Option<Notice> {
+    let missing = |conditions| report::has_reason(conditions, conditions::GUARDED, reason::GUARD_MISSING);
+    match (missing(before), missing(after)) {
+        (false, true) => {
+            let why = after.iter().find(|condition| condition.type_ == conditions::GUARDED)?;
+            Some(Notice::warning(reason::GUARD_MISSING, why.message.clone()))
+        }
+        (true, false) => {
+            Some(Notice::normal(reason::AS_SHIPPED, "guards are back; changes are applied again"))
+        }
+        (true, true) | (false, false) => None,
     }
 }
 

@@ -32,6 +32,7 @@ impl Operator {
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
             .with_test_writer()
             .try_init();
+        install(api);
         let (shutdown, readiness, metrics) = (Shutdown::new(), Readiness::new(), Metrics::new());
         let args = Args::parse_from(["coffer-operator", "--namespace", "coffer-system", "--pod-name", pod]);
         let task = tokio::spawn({
@@ -90,6 +91,35 @@ fn alice() -> Value {
 fn coffer(kind: &str, name: &str, mut spec: Value) -> Value {
     spec["lastWriter"] = alice();
     json!({"apiVersion": "coffer.dev/v1alpha1", "kind": kind, "metadata": {"name": name, "namespace": "team-a"}, "spec": spec})
+}
+
+const POLICIES: &str = "validatingadmissionpolicies";
+const BINDINGS: &str = "validatingadmissionpolicybindings";
+
+fn guard(kind: &str, spec: &Value) -> Value {
+    let metadata = json!({"name": "coffer-authors", "labels": {"app.kubernetes.io/part-of": "coffer"}});
+    json!({"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind, "metadata": metadata, "spec": spec})
+}
+
+/// The guards that the chart ships, as far as they are not there.
+fn install(api: &Api) {
+    if api.get("configmaps", "coffer-system", "coffer-guards").is_some() {
+        return;
+    }
+    let policy = json!({"failurePolicy": "Fail", "validations": [{"expression": "true"}]});
+    let binding = json!({"policyName": "coffer-authors", "validationActions": ["Deny"]});
+    let shipped = json!([
+        {"kind": "ValidatingAdmissionPolicy", "name": "coffer-authors", "spec": policy},
+        {"kind": "ValidatingAdmissionPolicyBinding", "name": "coffer-authors", "spec": binding},
+    ]);
+    let metadata = json!({"name": "coffer-guards", "namespace": "coffer-system"});
+    let data = json!({"guards.json": shipped.to_string()});
+    api.put(
+        "configmaps",
+        json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}),
+    );
+    api.put(POLICIES, guard("ValidatingAdmissionPolicy", &policy));
+    api.put(BINDINGS, guard("ValidatingAdmissionPolicyBinding", &binding));
 }
 
 fn webhooks(kind: &str, name: &str) -> Value {
@@ -309,6 +339,68 @@ async fn a_custodian_root_that_is_gone_is_said_to_be_gone_never_replaced_and_wel
         assert!(operator.readiness.is_ready());
         operator.stop().await;
     }
+}
+
+fn condition(api: &Api, plural: &str, name: &str, type_: &str) -> (String, String) {
+    let object = api.get(plural, "team-a", name).unwrap();
+    let conditions = object["status"]["conditions"].as_array().cloned().unwrap_or_default();
+    let found = conditions.iter().find(|condition| condition["type"] == type_).cloned().unwrap_or_default();
+    let text = |field: &str| String::from(found[field].as_str().unwrap_or_default());
+    (text("reason"), text("message"))
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_guard_nothing_is_applied_until_it_is_back() {
+    for plural in [POLICIES, BINDINGS] {
+        let api = Api::new();
+        let operator = Operator::start(&api, "operator-0");
+        quickstart(&api).await;
+        all_ready(&api).await;
+        let guarded = || condition(&api, "vaults", "main", "Guarded");
+        until("the guards", || guarded().0 == "AsShipped").await;
+
+        let gone = api.remove(plural, "", "coffer-authors");
+        // Written at once: neither applied before the condition is told nor after.
+        api.edit("connections", "team-a", "github", |connection| connection["spec"]["members"] = json!([]));
+        until("the condition", || guarded().0 == "GuardMissing").await;
+        assert!(guarded().1.contains("'coffer-authors' is missing"), "{}", guarded().1);
+        until("the Connection that waits", || reason(&api, "connections", "github") == "GuardMissing").await;
+        assert!(is_ready(&api, "vaults", "main"), "what was applied before is in effect");
+        assert!(operator.metrics.encode().unwrap().contains("coffer_operator_guards_as_shipped 0"));
+        api.take_writes();
+        tokio::time::sleep(Duration::from_secs(120)).await;
+        assert_eq!(api.take_writes(), Vec::<String>::new());
+        assert_eq!(slots(&api), ["custodian", "alice", "web"]);
+
+        api.put(plural, gone);
+        until("what waited", || slots(&api) == ["custodian", "alice"]).await;
+        until("the Connection", || is_ready(&api, "connections", "github")).await;
+        until("the guards", || guarded().0 == "AsShipped").await;
+        assert!(operator.metrics.encode().unwrap().contains("coffer_operator_guards_as_shipped 1"));
+        operator.stop().await;
+    }
+}
+
+/// An upgrade that changes a policy replaces one object after the other.
+#[tokio::test(start_paused = true)]
+async fn a_guard_that_is_away_for_a_moment_is_doubted_and_not_told() {
+    let api = Api::new();
+    let operator = Operator::start(&api, "operator-0");
+    quickstart(&api).await;
+    all_ready(&api).await;
+    let before = api.get("vaults", "team-a", "main").unwrap();
+    let gone = api.remove(POLICIES, "", "coffer-authors");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    api.edit("connections", "team-a", "github", |connection| connection["spec"]["members"] = json!([]));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(slots(&api), ["custodian", "alice", "web"], "in doubt nothing is applied");
+    api.put(POLICIES, gone);
+    until("what waited", || slots(&api) == ["custodian", "alice"]).await;
+    assert_eq!(
+        api.get("vaults", "team-a", "main").unwrap()["status"]["conditions"],
+        before["status"]["conditions"]
+    );
+    operator.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@ package policies
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
@@ -107,6 +108,49 @@ func TestEveryPolicyIsBoundAndDenies(t *testing.T) {
 		if p.Spec.FailurePolicy == nil || *p.Spec.FailurePolicy != admissionregistration.Fail {
 			t.Errorf("%s lets errors pass", p.Name)
 		}
+	}
+}
+
+// The operator stops applying changes when a guard is not as listed, so the list must be whole.
+func TestTheListOfGuardsHoldsEveryPolicyBindingAndWebhookThatVouches(t *testing.T) {
+	objects := render(t)
+	listed := map[string]string{}
+	for _, m := range all[*core.ConfigMap](objects) {
+		if m.Name != "coffer-guards" {
+			continue
+		}
+		var guards []struct {
+			Kind, Name string
+			Spec       map[string]any
+		}
+		if err := json.Unmarshal([]byte(m.Data["guards.json"]), &guards); err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range guards {
+			spec, err := json.Marshal(g.Spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			listed[g.Kind+"/"+g.Name] = string(spec)
+		}
+	}
+	expected := 0
+	expect := func(kind, name, word string) {
+		expected++
+		if !strings.Contains(listed[kind+"/"+name], word) {
+			t.Errorf("%s %s is listed as %q", kind, name, listed[kind+"/"+name])
+		}
+	}
+	for _, p := range all[*admissionregistration.ValidatingAdmissionPolicy](objects) {
+		expect("ValidatingAdmissionPolicy", p.Name, "validations")
+	}
+	for _, b := range all[*admissionregistration.ValidatingAdmissionPolicyBinding](objects) {
+		expect("ValidatingAdmissionPolicyBinding", b.Name, "Deny")
+	}
+	expect("MutatingWebhookConfiguration", "coffer", "connections.coffer.dev")
+	expect("ValidatingWebhookConfiguration", "coffer", "delete.connections.coffer.dev")
+	if len(listed) != expected {
+		t.Errorf("%d guards are listed, %d exist", len(listed), expected)
 	}
 }
 

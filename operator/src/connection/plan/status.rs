@@ -105,6 +105,22 @@ pub(super) fn of(
     (status, end.filter(|end| *end > now))
 }
 
+/// The status of a Connection that may not be applied now, if it is to be applied at all.
+pub(super) fn unguarded(connection: &Connection, why: &str, now: Timestamp) -> Option<ConnectionStatus> {
+    let mut status = connection.status.clone().unwrap_or_default();
+    let generation = connection.metadata.generation;
+    let waits = status.observed_generation != generation
+        || report::has_reason(&status.conditions, conditions::READY, reason::GUARD_MISSING);
+    if !waits {
+        return None;
+    }
+    let ready = Wanted::not_ready(reason::GUARD_MISSING, why);
+    status.phase = status.phase.or(Some(ConnectionPhase::Pending));
+    status.conditions = report::with(&[ready], &status.conditions, generation, now);
+    status.observed_generation = generation;
+    Some(status)
+}
+
 fn resolved(unknown: &[String]) -> Wanted {
     if unknown.is_empty() {
         return Wanted::yes(conditions::SCOPE_RESOLVED, reason::ALL_KNOWN, "");

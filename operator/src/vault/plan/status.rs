@@ -20,12 +20,28 @@ pub(super) struct Counts {
 pub(super) fn unusable(facts: &Facts, ready: Wanted, now: Timestamp) -> VaultStatus {
     let mut status = facts.vault.status.clone().unwrap_or_default();
     let generation = facts.vault.metadata.generation;
-    let others = status.conditions.iter().filter(|condition| condition.type_ != conditions::READY).cloned();
-    let mut all = report::conditions(&[ready], &status.conditions, generation, now);
-    all.extend(others);
-    status.conditions = all;
+    status.conditions = report::with(&[ready, guarded()], &status.conditions, generation, now);
     status.observed_generation = generation;
     status
+}
+
+/// The status of a Vault while the guards are not as shipped. What was in effect is in effect still.
+pub(super) fn unguarded(facts: &Facts, why: &str, now: Timestamp) -> VaultStatus {
+    let mut status = facts.vault.status.clone().unwrap_or_default();
+    let generation = facts.vault.metadata.generation;
+    let mut wanted = vec![Wanted::no(conditions::GUARDED, reason::GUARD_MISSING, why)];
+    if status.observed_generation != generation
+        || report::has_reason(&status.conditions, conditions::READY, reason::GUARD_MISSING)
+    {
+        wanted.insert(0, Wanted::not_ready(reason::GUARD_MISSING, why));
+    }
+    status.conditions = report::with(&wanted, &status.conditions, generation, now);
+    status.observed_generation = generation;
+    status
+}
+
+fn guarded() -> Wanted {
+    Wanted::yes(conditions::GUARDED, reason::AS_SHIPPED, "")
 }
 
 /// The status of a Vault whose keys are open.
@@ -48,7 +64,7 @@ pub(super) fn of(
     let generation = facts.vault.metadata.generation;
     let advised = facts.envelopes.iter().filter(|envelope| !envelope.spec.advised.is_empty()).count();
     VaultStatus {
-        conditions: report::conditions(&[ready, pending], &before.conditions, generation, now),
+        conditions: report::conditions(&[ready, pending, guarded()], &before.conditions, generation, now),
         observed_generation: generation,
         vault_id: Some(keys.vault_id().to_string()),
         intake_key,
