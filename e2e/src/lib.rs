@@ -16,6 +16,7 @@ pub mod etcd;
 pub mod fault;
 pub mod images;
 pub mod install;
+pub mod kept;
 pub mod kubectl;
 pub mod layout;
 pub mod load;

@@ -1,0 +1,133 @@
+//! Deleting: who may, and that nothing of Coffer's ever holds it up.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use anyhow::{Context, Result, ensure};
+use coffer_crds::{Connection, VaultMember};
+use e2e::cluster::Cluster;
+use e2e::install::{self, NAMESPACE};
+use e2e::namespace::Namespace;
+use e2e::team::Team;
+use e2e::wait;
+use k8s_openapi::api::core::v1 as core;
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
+use serde_json::json;
+use std::time::Duration;
+
+/// What a namespace with vaults may take to go.
+const DELETION: Duration = Duration::from_secs(10);
+
+/// A vault with a member and a Connection, alice its only owner.
+async fn vault(ns: &Namespace) -> Result<Team<'_>> {
+    let team = Team::with_spec(ns, "team", json!({"owners": [{"user": {"name": "alice"}}]})).await?;
+    team.active("alice").await?;
+    let alice = ns.member("alice", &[]).await?;
+    alice.apply(&team.manifest("github", &["*"], &[("token", "of-alice")]).to_string()).await?;
+    team.ready("github").await?;
+    Ok(team)
+}
+
+async fn delete_namespace(cluster: &Cluster, ns: &Namespace) -> Result<()> {
+    let namespaces: Api<core::Namespace> = Api::all(cluster.client().await?);
+    namespaces.delete(ns.name(), &DeleteParams::default()).await?;
+    wait::absent(&namespaces, ns.name(), DELETION).await?;
+    // The harness deletes it once more.
+    let again: core::Namespace = serde_json::from_value(json!({"metadata": {"name": ns.name()}}))?;
+    namespaces.create(&PostParams::default(), &again).await.map(drop).context("make the namespace again")
+}
+
+/// A terminating namespace waits for nobody.
+#[tokio::test]
+async fn a_namespace_with_a_vault_is_gone_in_ten_seconds() -> Result<()> {
+    let cluster = install::installed().await?;
+    Namespace::lend(&cluster, "going", &[], async |ns| {
+        vault(ns).await?;
+        delete_namespace(&cluster, ns).await
+    })
+    .await
+}
+
+/// Neither for the operator, nor for the webhook.
+#[tokio::test]
+async fn a_namespace_with_a_vault_is_gone_in_ten_seconds_with_the_operator_and_the_webhook_down() -> Result<()>
+{
+    let cluster = install::installed().await?;
+    Namespace::lend_alone(&cluster, "going-alone", &[], async |ns| {
+        vault(ns).await?;
+        let system = cluster.kubectl().namespaced(NAMESPACE);
+        let scale = async |replicas: &str| {
+            let count = format!("--replicas={replicas}");
+            let both = ["deployment/coffer-operator", "deployment/coffer-webhook"];
+            system.run(["scale", &count]).args(both).ok().await?;
+            let wanted = if replicas == "0" { "" } else { replicas };
+            wait::until(&format!("{replicas} replicas"), 2 * wait::SOON, async || {
+                let mut ready = true;
+                for deployment in both {
+                    let path = if replicas == "0" { "{.status.replicas}" } else { "{.status.readyReplicas}" };
+                    let ask = ["get", deployment, "-o", &format!("jsonpath={path}")];
+                    ready &= system.run(ask).ok().await?.trim() == wanted;
+                }
+                Ok(ready.then_some(()))
+            })
+            .await
+        };
+        let down = async {
+            scale("0").await?;
+            delete_namespace(&cluster, ns).await
+        }
+        .await;
+        scale("2").await?;
+        down
+    })
+    .await
+}
+
+/// §5: who owns it deletes it; the garbage collector and a terminating namespace ask nobody.
+#[tokio::test]
+async fn another_members_connection_and_the_last_owner_are_not_deleted_by_others() -> Result<()> {
+    let cluster = install::installed().await?;
+    Namespace::lend(&cluster, "deleting", &[], async |ns| {
+        let owners = json!({"owners": [{"user": {"name": "alice"}}]});
+        let team = Team::with_spec(ns, "team", owners).await?;
+        let alice = ns.member("alice", &[]).await?;
+        let bob = json!({
+            "apiVersion": "coffer.dev/v1alpha1", "kind": "VaultMember", "metadata": {"name": "bob"},
+            "spec": {"vault": "team", "role": "member", "subject": {"user": {"name": "bob"}}},
+        });
+        alice.apply(&bob.to_string()).await?;
+        let accept = json!({"spec": {"acceptance": {}}}).to_string();
+        let accept =
+            ["patch", "vaultmember", "bob", "--type", "merge", "-p", &accept, "--as=bob", "--as-group=devs"];
+        let bind = ["create", "rolebinding", "bob", "--clusterrole=edit", "--user=bob"];
+        ns.kubectl().run(bind).ok().await?;
+        wait::until("bob's right to count", wait::SOON, async || {
+            Ok(ns.kubectl().run(accept).said().await?.ok.then_some(()))
+        })
+        .await?;
+        team.active("bob").await?;
+        let bob = ns.member("bob", &[]).await?;
+        alice.apply(&team.manifest("github", &["*"], &[("token", "of-alice")]).to_string()).await?;
+        team.ready("github").await?;
+
+        let said = bob.run(["delete", "connection", "github"]).refused().await?;
+        assert!(said.contains("alice") || said.contains("owner"), "{said}");
+        let said = bob.run(["delete", "vaultmember", "alice"]).refused().await?;
+        assert!(!said.contains("of-alice"), "{said}");
+        let said = alice.run(["delete", "vaultmember", "alice"]).refused().await?;
+        assert!(said.contains("last owner"), "{said}");
+        ensure!(ns.api::<Connection>().get_opt("github").await?.is_some());
+        ensure!(ns.api::<VaultMember>().get_opt("alice").await?.is_some());
+
+        // The garbage collector takes a Connection that belongs to something else, and asks nobody.
+        ns.kubectl().run(["create", "configmap", "parent"]).ok().await?;
+        let parent = ns.api::<core::ConfigMap>().get("parent").await?;
+        let reference = json!({"metadata": {"ownerReferences": [
+            {"apiVersion": "v1", "kind": "ConfigMap", "name": "parent", "uid": parent.metadata.uid},
+        ]}});
+        let patch = ["patch", "connection", "github", "--type", "merge", "-p", &reference.to_string()];
+        ns.kubectl().run(patch).ok().await?;
+        ns.kubectl().run(["delete", "configmap", "parent"]).ok().await?;
+        wait::absent(&ns.api::<Connection>(), "github", wait::SOON).await
+    })
+    .await
+}
