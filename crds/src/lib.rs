@@ -11,6 +11,7 @@ pub mod conditions;
 mod connection;
 pub mod duration;
 mod envelope;
+pub mod form;
 pub mod generate;
 mod identity;
 mod keyring;

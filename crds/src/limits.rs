@@ -59,6 +59,12 @@ pub fn is_alias(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
+/// Whether this is a glob over labels: `[-a-z0-9*]{1,63}`.
+pub fn is_glob(text: &str) -> bool {
+    (1..=63).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'*'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,11 +6,17 @@ pub mod connection;
 pub mod vault;
 pub mod vault_member;
 
-use coffer_crds::{Subject, Vault, VaultMember, duration};
-use coffer_policy::{Caller, MemberState, MemberView, identity, writes::VaultView};
+use std::sync::LazyLock;
+
+use coffer_crds::{
+    Subject, Vault, VaultMember,
+    form::{Misfit, misfit},
+};
+use coffer_policy::{Caller, MemberState, MemberView, identity, memberships, writes::VaultView};
 use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
     refusal::Refusal,
@@ -84,6 +90,11 @@ impl Facts {
         self.names.iter().any(|name| name == member) || self.members.iter().any(|view| view.name == member)
     }
 
+    /// Whether the caller is or was a member (Suspended and Expired ones count), or is about to be one.
+    pub fn involves(&self, caller: &Caller) -> bool {
+        !memberships(caller, &self.members).is_empty() || self.is_joining(caller)
+    }
+
     /// Whether a membership of the caller is being made right now: then the answer is worth waiting for.
     pub fn is_joining(&self, caller: &Caller) -> bool {
         self.members.iter().any(|member| is_pending(member, self.namespace()) && member.is_of(caller))
@@ -144,51 +155,40 @@ pub fn vault_named<'a>(
     })
 }
 
-/// Reads an object as its kind. `minimal` holds what the kind requires, so that each field can be tried by itself
-/// when the whole does not fit: the message then names the field, and quotes nothing.
+/// Reads an object as its kind.
 ///
 /// # Errors
-/// [`Refusal::AcceptField`] with the first field that does not fit.
-pub fn typed<K: DeserializeOwned>(object: &Value, minimal: &Value) -> Result<K, Refusal> {
+/// [`Refusal::AcceptField`] with the first field that does not fit, and the accepted form. It quotes nothing.
+pub fn typed<K: DeserializeOwned>(object: &Value, schema: &SpecSchema) -> Result<K, Refusal> {
     if let Ok(object) = K::deserialize(object) {
         return Ok(object);
     }
-    let fields = object.get("spec").and_then(Value::as_object);
-    let misfit = fields.into_iter().flatten().find(|(name, value)| {
-        let mut spec = minimal.as_object().cloned().unwrap_or_default();
-        spec.insert((*name).clone(), (*value).clone());
-        K::deserialize(&reduced(object, spec)).is_err()
-    });
-    let field = misfit.map_or_else(|| String::from("spec"), |(name, _)| format!("spec.{name}"));
+    check_form(object, &Value::Null, schema)?;
     let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default().to_lowercase();
-    Err(Refusal::field(&field, format!("does not fit the schema; see kubectl explain {kind}.{field}")))
+    Err(Refusal::field("spec", format!("does not fit the schema; see kubectl explain {kind}.spec")))
 }
 
-fn reduced(object: &Value, spec: Map<String, Value>) -> Value {
-    let of = |name: &str| object.get(name).cloned().unwrap_or_default();
-    serde_json::json!({"apiVersion": of("apiVersion"), "kind": of("kind"), "metadata": {}, "spec": spec})
-}
-
-/// Checks a duration such as `90d`.
+/// Checks that the spec has the form that its schema asks for, where it differs from `old`. The API server does the
+/// same a moment later, in regular expressions and with the value quoted.
 ///
 /// # Errors
-/// [`Refusal::AcceptField`] with the accepted form.
-pub fn check_duration(field: &str, text: Option<&str>) -> Result<(), Refusal> {
-    text.map_or(Ok(()), |text| match duration::parse(text) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Refusal::field(field, error.to_string())),
-    })
+/// [`Refusal::AcceptField`] with the first field that does not fit, and the accepted form.
+pub fn check_form(object: &Value, old: &Value, schema: &SpecSchema) -> Result<(), Refusal> {
+    match misfit(schema, "spec", object.get("spec").unwrap_or(&Value::Null), old.get("spec")) {
+        None => Ok(()),
+        Some(Misfit { field, problem }) => Err(Refusal::field(field, problem)),
+    }
 }
 
-/// Checks a rate limit such as `30/60s`.
-///
-/// # Errors
-/// [`Refusal::AcceptField`] with the accepted form.
-pub fn check_rate_limit(field: &str, text: Option<&str>) -> Result<(), Refusal> {
-    text.map_or(Ok(()), |text| match text.parse::<coffer_crds::RateLimit>() {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Refusal::field(field, error.to_string())),
-    })
+/// The schema of one kind's spec.
+pub type SpecSchema = LazyLock<Value>;
+
+/// Takes the schema of the spec out of a kind's definition.
+pub fn spec_schema(crd: &CustomResourceDefinition) -> Value {
+    let version = crd.spec.versions.first();
+    let schema = version.and_then(|version| version.schema.as_ref()?.open_api_v3_schema.as_ref());
+    let spec = schema.and_then(|schema| schema.properties.as_ref()?.get("spec"));
+    serde_json::to_value(spec).expect("a schema is JSON")
 }
 
 /// Checks a subject: nobody may stand for everybody (T25).

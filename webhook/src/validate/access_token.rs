@@ -2,14 +2,16 @@
 
 use coffer_crds::AccessToken;
 use coffer_policy::writes;
-use serde_json::json;
+use kube::CustomResourceExt as _;
 
-use super::{Circumstances, Facts, caller, refuse, typed};
+use super::{Circumstances, Facts, SpecSchema, caller, refuse, spec_schema, typed};
 use crate::{
     refusal::Refusal,
     review::{Admitted, Request},
     state::{Directory, Key, Look},
 };
+
+static SCHEMA: SpecSchema = SpecSchema::new(|| spec_schema(&AccessToken::crd()));
 
 /// Decides a DELETE.
 ///
@@ -20,8 +22,7 @@ pub async fn delete(
     directory: &Directory,
     circumstances: &Circumstances<'_>,
 ) -> Result<Admitted, Refusal> {
-    let minimal = json!({"member": "m", "sha256": "", "prefix": ""});
-    let old: AccessToken = typed(request.old_object.expose(), &minimal)?;
+    let old: AccessToken = typed(request.old_object.expose(), &SCHEMA)?;
     let caller = caller(&request.user_info);
     directory
         .wait(|tables| {

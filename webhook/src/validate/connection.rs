@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
-use coffer_crds::{
-    Connection, Vault,
-    annotations::DEFAULT_VAULT,
-    limits::{MAX_LISTED_MEMBERS, is_alias},
-};
+use coffer_crds::{Connection, Vault, annotations::DEFAULT_VAULT};
 use coffer_keys::{VaultId, intake::IntakePublicKey};
 use coffer_policy::{Caller, Scope, access, release::alias, writes};
-use kube::ResourceExt as _;
+use kube::{CustomResourceExt as _, ResourceExt as _};
 use rand_core::CryptoRng;
 use serde_json::{Value, json};
 
-use super::{Circumstances, Facts, caller, check_duration, is_fresh, refuse, typed, vault_named};
+use super::{
+    Circumstances, Facts, SpecSchema, caller, check_form, is_fresh, refuse, spec_schema, typed, vault_named,
+};
 use crate::{
     applied::{self, Items},
     draft::Draft,
@@ -26,6 +24,7 @@ use crate::{
 
 /// What of the spec is no change by itself: the stamp, and `stringData`, which is asked about by `brings_values`.
 const NO_CHANGE: Paths<'_> = &[&["lastWriter"], &["stringData"]];
+static SCHEMA: SpecSchema = SpecSchema::new(|| spec_schema(&Connection::crd()));
 const LAST_WRITER: &[&str] = &["spec", "lastWriter"];
 
 /// Decides a CREATE or UPDATE and gives the patch that seals, stamps and completes the object.
@@ -59,7 +58,8 @@ pub async fn admit(
     let mut warnings = Vec::new();
     if changed {
         seal::check_total(draft.object())?;
-        check_fields(draft.object())?;
+        check_form(draft.object(), old, &SCHEMA)?;
+        check_scope(draft.object())?;
         let write = Write::read(&request, &draft, &dropped)?;
         let ruling = directory.wait(|tables| write.judge(tables, circumstances)).await?;
         if let Some(vault) = &ruling.default_vault {
@@ -89,7 +89,7 @@ pub async fn delete(
     directory: &Directory,
     circumstances: &Circumstances<'_>,
 ) -> Result<Admitted, Refusal> {
-    let old: Connection = typed(request.old_object.expose(), &json!({}))?;
+    let old: Connection = typed(request.old_object.expose(), &SCHEMA)?;
     let caller = caller(&request.user_info);
     directory
         .wait(|tables| {
@@ -139,11 +139,11 @@ struct Ruling {
 
 impl Write {
     fn read(request: &Request, draft: &Draft, dropped: &Items) -> Result<Self, Refusal> {
-        let mut new: Connection = typed(draft.object(), &json!({}))?;
+        let mut new: Connection = typed(draft.object(), &SCHEMA)?;
         new.metadata.namespace = Some(request.namespace.clone());
         let old: Option<Connection> = match request.old_object.is_absent() {
             true => None,
-            false => Some(typed(request.old_object.expose(), &json!({}))?),
+            false => Some(typed(request.old_object.expose(), &SCHEMA)?),
         };
         new.spec.sealed_data.retain(|item, _| !dropped.contains(item));
         let incoming = draft.get(["spec", "stringData"]).and_then(Value::as_object);
@@ -170,14 +170,25 @@ impl Write {
             Ok(found) => found,
             Err(refusal) => return Look::Unless(Err(refusal)),
         };
-        let vault =
-            match vault_named(tables, &key, "spec.vault").and_then(|vault| self.admitted(tables, vault)) {
-                Ok(vault) => vault,
-                Err(refusal) => return Look::Unless(Err(refusal)),
-            };
+        let vault = match vault_named(tables, &key, "spec.vault") {
+            Ok(vault) => vault.clone(),
+            Err(_) if self.is_foreign(&key) => return Look::Unless(Err(self.unknown_or_no_member(&key))),
+            Err(refusal) => return Look::Unless(Err(refusal)),
+        };
         let facts = Facts::gather(tables, &vault, circumstances.now);
         let mut new = self.new.clone();
-        if let Err(refusal) = self.authorize(&facts, &mut new, circumstances) {
+        let admitted = self.admitted(tables, &vault);
+        let authorized = self.authorize(&facts, &mut new, circumstances);
+        if (admitted.is_err() || authorized.is_err())
+            && self.is_foreign(&key)
+            && !facts.involves(&self.caller)
+        {
+            return Look::Unless(Err(self.unknown_or_no_member(&key)));
+        }
+        if let Err(refusal) = admitted {
+            return Look::Unless(Err(refusal));
+        }
+        if let Err(refusal) = authorized {
             return refuse(refusal, &facts, &self.caller);
         }
         let owner = new.spec.owner.clone().unwrap_or_default();
@@ -215,14 +226,28 @@ impl Write {
         Ok((Key::of(vault.as_ref()), true))
     }
 
-    fn admitted(&self, tables: &Tables, vault: &Arc<Vault>) -> Result<Arc<Vault>, Refusal> {
+    /// Whether that vault is in another namespace than the Connection, where its author need not be able to see it.
+    fn is_foreign(&self, vault: &Key) -> bool {
+        self.new.metadata.namespace.as_deref() != Some(vault.namespace.as_str())
+    }
+
+    /// T28: the one answer about a vault of another namespace, whether or not it exists, for whoever is no member.
+    fn unknown_or_no_member(&self, vault: &Key) -> Refusal {
+        let problem = format!(
+            "there is no Vault '{}' in namespace '{}' that '{}' is a member of: look at the name, or ask an owner for an invite",
+            vault.name, vault.namespace, self.caller.username
+        );
+        Refusal::field("spec.vault", problem)
+    }
+
+    fn admitted(&self, tables: &Tables, vault: &Vault) -> Result<(), Refusal> {
         let namespace = self.new.metadata.namespace.as_deref().unwrap_or_default();
         if access::admits(vault, namespace, &tables.namespace_labels(namespace)) {
-            return Ok(vault.clone());
+            return Ok(());
         }
         let problem = format!(
-            "Vault '{}' takes no Connections of namespace '{namespace}': its spec.access.namespaces does not hold it",
-            Key::of(vault.as_ref())
+            "Vault '{}' takes no Connections of namespace '{namespace}': its spec.access.namespaces does not hold it; an owner of the vault can add it",
+            Key::of(vault)
         );
         Err(Refusal::field("spec.vault", problem))
     }
@@ -336,19 +361,10 @@ fn warnings(tables: &Tables, vault: &Key, facts: &Facts, new: &Connection) -> Ve
     warnings
 }
 
-/// Fields whose rules the schema holds too, for the sake of a better text.
-fn check_fields(object: &Value) -> Result<(), Refusal> {
-    let spec = |field: &str| object.pointer("/spec").and_then(|spec| spec.get(field));
-    check_duration("spec.ttl", spec("ttl").and_then(Value::as_str))?;
-    if spec("alias").and_then(Value::as_str).is_some_and(|alias| !is_alias(alias)) {
-        return Err(Refusal::field("spec.alias", "has 1 to 64 letters, digits, '_' or '-'"));
-    }
-    let members = spec("members").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    if members.len() > MAX_LISTED_MEMBERS {
-        let problem =
-            format!("lists {} members; a Connection lists at most {MAX_LISTED_MEMBERS}", members.len());
-        return Err(Refusal::field("spec.members", problem));
-    }
+/// T31: a rule of the schema too, in words of ours.
+fn check_scope(object: &Value) -> Result<(), Refusal> {
+    let members =
+        object.pointer("/spec/members").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     if members.len() > 1 && members.iter().any(|member| member.as_str() == Some("*")) {
         return Err(Refusal::field("spec.members", "is either [\"*\"], every member, or a list of names"));
     }

@@ -1,12 +1,13 @@
 //! Vaults: who may change one, and who owns a new one.
 
-use coffer_crds::{NamedSubject, ServiceAccountSubject, Subject, Vault};
+use coffer_crds::{NamedSubject, ServiceAccountSubject, Subject, Vault, annotations::DEFAULT_VAULT};
 use coffer_policy::{Caller, roles, writes};
+use kube::{CustomResourceExt as _, ResourceExt as _};
 use serde_json::{Value, json};
 
 use super::{
-    Circumstances, Facts, caller, check_duration, check_rate_limit, check_subject, connection::is_default,
-    from_policy, refuse, typed,
+    Circumstances, Facts, SpecSchema, caller, check_form, check_subject, connection::is_default, from_policy,
+    refuse, spec_schema, typed,
 };
 use crate::{
     draft::Draft,
@@ -17,6 +18,7 @@ use crate::{
 };
 
 const STAMPS: Paths<'_> = &[&["lastWriter"]];
+static SCHEMA: SpecSchema = SpecSchema::new(|| spec_schema(&Vault::crd()));
 
 /// Decides a CREATE or UPDATE, fills in `owners` and stamps it.
 ///
@@ -31,16 +33,18 @@ pub async fn admit(
     let old = request.old_object.expose();
     let stored: Option<Vault> = match request.operation {
         Operation::Create => None,
-        Operation::Update | Operation::Delete | Operation::Connect => Some(typed(old, &json!({}))?),
+        Operation::Update | Operation::Delete | Operation::Connect => Some(typed(old, &SCHEMA)?),
     };
     let caller = caller(&request.user_info);
     fill_owners(&mut draft, old, stored.is_none(), &caller)?;
-    let mut new: Vault = typed(draft.object(), &json!({}))?;
+    let mut new: Vault = typed(draft.object(), &SCHEMA)?;
     new.metadata.namespace = Some(request.namespace.clone());
     let changed = stored.is_none() || differs(draft.object(), old, STAMPS);
+    check_mark(&new, stored.as_ref())?;
     let marked = is_default(&new) && !stored.as_ref().is_some_and(is_default);
     if changed || marked || stored.as_ref().is_some_and(|stored| is_default(stored) != is_default(&new)) {
         if changed {
+            check_form(draft.object(), old, &SCHEMA)?;
             check_fields(&new)?;
         }
         directory.wait(|tables| judge(tables, &caller, stored.as_ref(), &new, marked, circumstances)).await?;
@@ -58,7 +62,7 @@ pub async fn delete(
     directory: &Directory,
     circumstances: &Circumstances<'_>,
 ) -> Result<Admitted, Refusal> {
-    let old: Vault = typed(request.old_object.expose(), &json!({}))?;
+    let old: Vault = typed(request.old_object.expose(), &SCHEMA)?;
     let caller = caller(&request.user_info);
     directory
         .wait(|tables| {
@@ -122,6 +126,17 @@ fn subject_of(caller: &Caller) -> Subject {
     }
 }
 
+/// A mark that is neither would look like one and be none.
+fn check_mark(new: &Vault, stored: Option<&Vault>) -> Result<(), Refusal> {
+    let mark = |vault: &Vault| vault.annotations().get(DEFAULT_VAULT).cloned();
+    match mark(new) {
+        Some(text) if text != "true" && text != "false" && Some(&text) != stored.and_then(mark).as_ref() => {
+            Err(Refusal::field(format!("metadata.annotations[{DEFAULT_VAULT}]"), "must be true or false"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// One default vault per namespace; the operator takes the oldest where two were made at once.
 fn only_default(tables: &Tables, new: &Vault) -> Result<(), Refusal> {
     let this = Key::of(new);
@@ -142,9 +157,6 @@ fn check_fields(vault: &Vault) -> Result<(), Refusal> {
     for (index, owner) in spec.owners.iter().enumerate() {
         check_subject(&format!("spec.owners[{index}]"), owner)?;
     }
-    check_duration("spec.memberTTL", spec.member_ttl.as_deref())?;
-    let interval = spec.rotation.as_ref().and_then(|rotation| rotation.interval.as_deref());
-    check_duration("spec.rotation.interval", interval)?;
     for (index, role) in spec.roles.iter().enumerate() {
         let field = format!("spec.roles[{index}]");
         if roles::BUILT_IN.contains(&role.name.as_str()) {
@@ -154,7 +166,6 @@ fn check_fields(vault: &Vault) -> Result<(), Refusal> {
         if spec.roles[..index].iter().any(|other| other.name == role.name) {
             return Err(Refusal::field(field + ".name", format!("'{}' is defined twice", role.name)));
         }
-        check_rate_limit(&format!("{field}.rateLimit"), role.rate_limit.as_deref())?;
     }
     Ok(())
 }

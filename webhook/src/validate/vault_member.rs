@@ -2,11 +2,12 @@
 
 use coffer_crds::VaultMember;
 use coffer_policy::writes;
+use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
 use super::{
-    Circumstances, Facts, acceptance, caller, check_duration, check_rate_limit, check_subject, refuse, typed,
-    vault_named,
+    Circumstances, Facts, SpecSchema, acceptance, caller, check_form, check_subject, refuse, spec_schema,
+    typed, vault_named,
 };
 use crate::{
     draft::Draft,
@@ -17,6 +18,7 @@ use crate::{
 };
 
 const STAMPS: Paths<'_> = &[&["lastWriter"], &["invitedBy"], &["acceptance", "by"]];
+static SCHEMA: SpecSchema = SpecSchema::new(|| spec_schema(&VaultMember::crd()));
 
 /// Decides a CREATE or UPDATE and stamps it: `invitedBy` vouches for what the membership grants, `acceptance.by` for
 /// the acceptance, `lastWriter` for everything.
@@ -39,7 +41,8 @@ pub async fn admit(
     let changed = stored.is_none() || differs(draft.object(), old, STAMPS);
     let accepted = new.spec.acceptance.is_some() && acceptance_differs(draft.object(), old);
     if changed {
-        check_fields(&new)?;
+        check_form(draft.object(), old, &SCHEMA)?;
+        check_subject("spec.subject", &new.spec.subject)?;
         let caller = caller(&request.user_info);
         let key = Key::new(&request.namespace, &new.spec.vault);
         directory
@@ -102,15 +105,7 @@ fn acceptance_differs(new: &Value, old: &Value) -> bool {
 }
 
 fn read(object: &Value) -> Result<VaultMember, Refusal> {
-    typed(object, &json!({"vault": "v", "subject": {"user": {"name": "u"}}, "role": "member"}))
-}
-
-fn check_fields(member: &VaultMember) -> Result<(), Refusal> {
-    let spec = &member.spec;
-    check_subject("spec.subject", &spec.subject)?;
-    check_duration("spec.ttl", spec.ttl.as_deref())?;
-    check_duration("spec.inviteTTL", spec.invite_ttl.as_deref())?;
-    check_rate_limit("spec.rateLimit", spec.rate_limit.as_deref())
+    typed(object, &SCHEMA)
 }
 
 #[cfg(test)]

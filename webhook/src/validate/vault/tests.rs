@@ -88,19 +88,40 @@ async fn a_second_default_vault_of_a_namespace_is_refused() {
 }
 
 #[tokio::test]
+async fn a_default_mark_that_is_neither_true_nor_false_is_refused() {
+    let directory = cluster(&Custodian::new());
+    let mut object = vault("a", "v", json!({}), Value::Null);
+    object["metadata"]["annotations"] = json!({"coffer.dev/is-default-vault": "yes"});
+    let text = write(&directory, "carol", &object, &Value::Null).await.expect_err("neither").to_string();
+    assert_eq!(text, "metadata.annotations[coffer.dev/is-default-vault]: must be true or false");
+    let stored = object.clone();
+    object["metadata"]["labels"] = json!({"a": "b"});
+    assert!(
+        write(&directory, "carol", &object, &stored).await.is_ok(),
+        "what did not change is no mistake of now"
+    );
+}
+
+#[tokio::test]
 async fn bad_fields_are_refused_with_field_problem_and_accepted_form() {
     let directory = cluster(&Custodian::new());
     let role = |name: &str| json!({"name": name, "verbs": ["use"]});
     for (spec, expected) in [
-        (json!({"memberTTL": "1y"}), "spec.memberTTL: '1y' is no duration"),
-        (json!({"rotation": {"interval": "x"}}), "spec.rotation.interval: 'x' is no duration"),
+        (json!({"memberTTL": "1y"}), "spec.memberTTL: must be a whole number above 0 and h, d, w or m"),
+        (
+            json!({"rotation": {"interval": "x"}}),
+            "spec.rotation.interval: must be a whole number above 0 and h, d, w or m",
+        ),
         (json!({"roles": [role("admin")]}), "spec.roles[0].name: 'admin' is built in and cannot be changed"),
         (json!({"roles": [role("ci"), role("ci")]}), "spec.roles[1].name: 'ci' is defined twice"),
         (
             json!({"roles": [{"name": "ci", "verbs": [], "rateLimit": "x"}]}),
-            "spec.roles[0].rateLimit: 'x' is no rate limit",
+            "spec.roles[0].rateLimit: must be requests per seconds as N/Ws",
         ),
-        (json!({"roles": [{"name": "ci", "verbs": ["fly"]}]}), "spec.roles: does not fit the schema"),
+        (
+            json!({"roles": [{"name": "ci", "verbs": ["fly"]}]}),
+            "spec.roles[0].verbs[0]: must be one of list, use, read, ",
+        ),
         (
             json!({"owners": [{"user": {"name": "*"}}]}),
             "spec.owners[0].user.name: must be one identity's own name",
