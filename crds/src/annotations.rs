@@ -42,5 +42,7 @@ keys! {
         "Names of the items of `stringData` that client-side `kubectl apply` wrote last, so that items no longer listed are removed. Written by the webhook.";
 }
 
+/// What every name above begins with.
+pub const PREFIX: &str = "coffer.dev/";
 /// The value that switches injection on in a namespace ([`INJECTION`]).
 pub const INJECTION_ENABLED: &str = "enabled";

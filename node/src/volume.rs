@@ -112,7 +112,7 @@ pub enum InvalidVolume {
     TooManyConnections,
     /// An entry of `connections` cannot name a Connection.
     #[error(
-        "volumeAttributes.connections: entry {0} must be `namespace/name`, an alias or a name of [A-Za-z0-9._-]"
+        "volumeAttributes.connections: entry {0} must be `namespace/name`, an alias or a name, each of 1 to 64 [A-Za-z0-9_-]"
     )]
     MalformedConnection(usize),
     /// An entry of `connections` repeats an earlier one.

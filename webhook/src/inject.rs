@@ -14,7 +14,7 @@ use crate::{
     state::Directory,
     validate::Circumstances,
 };
-use coffer_crds::annotations::{INJECT, ON_REVOKE};
+use coffer_crds::annotations::{CONNECTIONS, INJECT, ON_REVOKE, PREFIX};
 
 pub use choose::Choice;
 
@@ -41,18 +41,37 @@ pub async fn admit(
         return Ok(Admitted::default());
     }
     let mut draft = Draft::new(std::mem::take(&mut request.object));
-    if draft.text(["metadata", "labels", INJECT]) == Some("false") {
-        return Ok(Admitted::default());
+    match draft.text(["metadata", "labels", INJECT]) {
+        None | Some("true") => {}
+        Some("false") => return Ok(Admitted::default()),
+        Some(_) => {
+            let problem = "must be true, or false for a pod that gets nothing";
+            return Err(Refusal::field(format!("metadata.labels[{INJECT}]"), problem));
+        }
     }
     let pod = choose::Pod::read(draft.object(), &request.namespace);
     let on_revoke = on_revoke(draft.object())?;
-    let Choice { connections, warnings } =
+    let Choice { connections, mut warnings } =
         directory.wait(|tables| choose::choose(tables, &pod, circumstances.now)).await?;
     if !connections.is_empty() {
         wire::add_volume(&mut draft, &connections, on_revoke)?;
         wire::add_mounts(&mut draft)?;
     }
+    warnings.extend(unknown_annotations(draft.object()));
     Ok(Admitted { patch: draft.into_patch(), warnings })
+}
+
+/// A word for each annotation that only looks like one of Coffer's: a misspelt `connections` narrows nothing.
+fn unknown_annotations(pod: &Value) -> Vec<String> {
+    let annotations = pod.pointer("/metadata/annotations").and_then(Value::as_object);
+    let names = annotations.into_iter().flatten().map(|(name, _)| name);
+    let unknown =
+        names.filter(|name| name.starts_with(PREFIX) && ![CONNECTIONS, ON_REVOKE].contains(&name.as_str()));
+    unknown
+        .map(|name| {
+            format!("metadata.annotations[{name}]: is not known and does nothing; a pod may have {CONNECTIONS} and {ON_REVOKE}")
+        })
+        .collect()
 }
 
 /// What happens to the file of a credential that is no longer allowed, where the pod says so.
@@ -62,7 +81,9 @@ fn on_revoke(pod: &Value) -> Result<Option<&'static str>, Refusal> {
         None => Ok(None),
         Some("Keep") => Ok(Some("Keep")),
         Some("Remove") => Ok(Some("Remove")),
-        Some(_) => Err(Refusal::field(format!("metadata.annotations[{ON_REVOKE}]"), "is Keep or Remove")),
+        Some(_) => {
+            Err(Refusal::field(format!("metadata.annotations[{ON_REVOKE}]"), "must be Keep or Remove"))
+        }
     }
 }
 

@@ -161,6 +161,26 @@ async fn a_pod_may_opt_out() {
 }
 
 #[tokio::test]
+async fn a_misspelt_label_is_refused_and_a_misspelt_annotation_is_told() {
+    let mut wrong = pod("web", None);
+    wrong["metadata"]["labels"] = json!({"coffer.dev/inject": "no"});
+    let text = refused(&shared(), &wrong).await.to_string();
+    assert_eq!(
+        text,
+        "metadata.labels[coffer.dev/inject]: must be true, or false for a pod that gets nothing"
+    );
+    let mut odd = pod("web", None);
+    odd["metadata"]["annotations"] = json!({"coffer.dev/conections": "github", "example.com/x": "y"});
+    let (_, warnings) = create(&shared(), &odd).await.expect("admitted");
+    assert_eq!(
+        warnings,
+        [
+            "metadata.annotations[coffer.dev/conections]: is not known and does nothing; a pod may have coffer.dev/connections and coffer.dev/on-revoke"
+        ]
+    );
+}
+
+#[tokio::test]
 async fn a_second_call_changes_nothing() {
     let directory = shared();
     let once = injected(&directory, &pod("web", None)).await;
@@ -251,7 +271,7 @@ async fn what_happens_on_revocation_is_handed_on() {
     );
     kept["metadata"]["annotations"]["coffer.dev/on-revoke"] = "Forget".into();
     let text = refused(&shared(), &kept).await.to_string();
-    assert_eq!(text, "metadata.annotations[coffer.dev/on-revoke]: is Keep or Remove");
+    assert_eq!(text, "metadata.annotations[coffer.dev/on-revoke]: must be Keep or Remove");
 }
 
 #[tokio::test]
