@@ -72,8 +72,8 @@ pub mod reason {
             "The Envelope's signature or contents do not verify. Restore it from a backup, or give the Connection a new value.";
         CUSTODIAN_UNAVAILABLE = "CustodianUnavailable" on "Ready":
             "The custodian root cannot be opened. Nothing is replaced; restore the Secret or the root of trust.";
-        UNKNOWN_OWNER = "UnknownOwner" on "Ready":
-            "`spec.owner` is no member of the vault.";
+        UNKNOWN_OWNER = "UnknownOwner" on "Ready, ScopeResolved":
+            "`spec.owner` is no Active member of the vault (any more). Its values stay usable for the others in scope; an owner of the vault can set `spec.owner` to a member that is.";
         UNKNOWN_ROLE = "UnknownRole" on "Ready":
             "`spec.role` is neither built in nor one of the vault's.";
         NO_ITEMS = "NoItems" on "Ready":

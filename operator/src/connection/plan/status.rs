@@ -95,7 +95,7 @@ pub(super) fn of(
     };
     let mut wanted = vec![ready];
     if let Some(spec) = envelope {
-        wanted.push(resolved(unknown));
+        wanted.push(resolved(unknown, &spec.owner.name));
         wanted.push(pending(facts, spec));
         wanted.extend(advised(spec, &before));
     }
@@ -121,15 +121,26 @@ pub(super) fn unguarded(connection: &Connection, why: &str, now: Timestamp) -> O
     Some(status)
 }
 
-fn resolved(unknown: &[String]) -> Wanted {
+fn resolved(unknown: &[String], owner: &str) -> Wanted {
     if unknown.is_empty() {
         return Wanted::yes(conditions::SCOPE_RESOLVED, reason::ALL_KNOWN, "");
     }
-    let message = format!(
-        "no Active member, or another than the one that was listed (take the name out and list it again): {}",
-        unknown.join(", ")
-    );
-    Wanted::no(conditions::SCOPE_RESOLVED, reason::UNKNOWN_MEMBER, message)
+    let (owners, listed): (Vec<_>, Vec<_>) =
+        unknown.iter().map(String::as_str).partition(|name| *name == owner);
+    let mut messages = Vec::new();
+    if !owners.is_empty() {
+        messages.push(format!(
+            "spec.owner: '{owner}' is no Active member any more; an owner of the vault can set it to one that is"
+        ));
+    }
+    if !listed.is_empty() {
+        messages.push(format!(
+            "spec.members: no Active member, or another than the one that was listed (take the name out and list it again): {}",
+            listed.join(", ")
+        ));
+    }
+    let reason = if owners.is_empty() { reason::UNKNOWN_MEMBER } else { reason::UNKNOWN_OWNER };
+    Wanted::no(conditions::SCOPE_RESOLVED, reason, messages.join(". "))
 }
 
 /// Whether somebody who should not may know the vault key under which this Envelope's data key lies. Listed scopes

@@ -206,6 +206,33 @@ fn a_scope_may_name_a_member_that_does_not_exist_yet_and_it_gains_when_it_does()
     assert_eq!(condition(&status(&world, "github").conditions, "ScopeResolved").status, "True");
 }
 
+/// What a member owned stays of use to the others in scope; that somebody should look after it is said.
+#[test]
+fn a_connection_whose_owner_left_says_so_and_who_can_mend_it() {
+    let mut world = world();
+    world.edit_vault("alice", |vault| vault.spec.owners.push(crate::world::user("bob")));
+    world.settle();
+    world.add_connection("bobs", Some(&["web"]), &[("a", "1")], "bob");
+    world.settle();
+    world.edit_vault("alice", |vault| vault.spec.owners.retain(|owner| *owner != crate::world::user("bob")));
+    world.delete_member("bob");
+    world.settle();
+    let left = status(&world, "bobs");
+    assert_eq!(left.phase, Some(ConnectionPhase::Ready));
+    let resolved = condition(&left.conditions, "ScopeResolved");
+    assert_eq!((resolved.status.as_str(), resolved.reason.as_str()), ("False", "UnknownOwner"));
+    assert_eq!(
+        resolved.message,
+        "spec.owner: 'bob' is no Active member any more; an owner of the vault can set it to one that is"
+    );
+    assert_eq!(slots(&world.envelope("bobs").spec), ["custodian", "web"]);
+
+    world.edit_connection("bobs", "alice", |connection| connection.spec.owner = Some(String::from("alice")));
+    world.settle();
+    assert_eq!(condition(&status(&world, "bobs").conditions, "ScopeResolved").status, "True");
+    assert_eq!(world.values("bobs"), [(String::from("a"), String::from("1"))]);
+}
+
 #[test]
 fn a_removed_member_s_slot_goes_at_once_and_a_new_member_of_that_name_gains_nothing_until_listed_again() {
     let mut world = world();
