@@ -8,6 +8,7 @@ use coffer_broker::{
 use coffer_crds::{Custody, MemberPhase, NamespaceAccess, RateLimit, RoleSpec, Sharing, Verb};
 use jiff::SignedDuration;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use std::sync::atomic::Ordering;
 
 /// What can be the matter, in the order in which it is to be told.
 const FAULTS: [&str; 8] =
@@ -159,10 +160,16 @@ async fn absent_foreign_and_unshared_give_the_same_bytes() {
             (_, _) => {}
         }
         let pod = world.tokens.pod("web");
+        let before = world.records().await.len();
         let answer = world.ask(&pod, &["team-a/github"]).await;
         assert_eq!((answer.status, answer.retry_after), (404, None), "{case}");
         answers.push(answer.body);
-        let record = world.records().await.pop().unwrap().entry;
+        let records = world.records().await;
+        // All that takes longer than a look into a table: the same for each.
+        let (reviews, rereads) = (&world.tokens.asked, &world.reread.asked);
+        let steps = (reviews.load(Ordering::SeqCst), rereads.load(Ordering::SeqCst), records.len() - before);
+        assert_eq!(steps, (1, 0, 1), "{case}: token reviews, rereads, durable records");
+        let record = records.into_iter().next_back().unwrap().entry;
         assert_eq!((record.event, record.decision), (Event::Release, Decision::Denied));
         reasons.push(record.reason.unwrap());
     }
@@ -179,6 +186,36 @@ async fn absent_foreign_and_unshared_give_the_same_bytes() {
             "VaultNotFound"
         ]
     );
+}
+
+/// T28: the same class of time. Printed, not asserted: the steps above are what is asserted.
+#[tokio::test]
+#[allow(clippy::print_stderr, reason = "a figure for whoever runs the test with --nocapture")]
+async fn what_is_hidden_takes_as_long_as_what_is_absent() {
+    let mut world = World::new();
+    world.vault.spec.sharing = Sharing::Owner;
+    world.apply_vault();
+    world.member("web", account("web"), "member");
+    world.connection_of("github", "alice", None, "alice's");
+    let (member, stranger) = (world.tokens.pod("web"), world.tokens.pod("stranger"));
+    let cases = [
+        ("absent, to a member", &member, "team-a/absent"),
+        ("never shared with the member", &member, "team-a/github"),
+        ("absent, to a stranger", &stranger, "team-a/absent"),
+        ("there, to a stranger", &stranger, "team-a/github"),
+    ];
+    let mut took = cases.map(|_| Vec::new());
+    for _ in 0..40 {
+        for ((_, pod, name), took) in cases.iter().zip(&mut took) {
+            let start = std::time::Instant::now();
+            assert_eq!(world.ask(pod, &[name]).await.status, 404);
+            took.push(start.elapsed());
+        }
+    }
+    for ((case, ..), took) in cases.iter().zip(&mut took) {
+        took.sort();
+        eprintln!("{case}: p50 {:?}, p90 {:?}", took[20], took[36]);
+    }
 }
 
 /// A bare word that means what the caller may not know of is as absent as one that means nothing.
