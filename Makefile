@@ -11,7 +11,7 @@ BENCH ?=
 QUIET_HARNESS := cargo run --locked --quiet --package e2e --bin coffer-e2e --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check cluster install cluster-down kubeconfig bin bench generate prerequisites
+.PHONY: help demo test check fuzz cluster install cluster-down kubeconfig bin bench generate prerequisites
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test: prerequisites check ## Run everything: format, lints, unit and end-to-end 
 
 check: ## Run what needs no cluster: format, lints, generated files, unit tests
 	@e2e/check.sh
+
+fuzz: prerequisites ## Let libFuzzer look for bytes that make a parser panic (FUZZ_SECONDS=20 for each)
+	@e2e/fuzz.sh
 
 cluster: prerequisites ## Bring up a real one-node Kubernetes, nothing else
 	@$(HARNESS) up
