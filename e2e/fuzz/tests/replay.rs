@@ -117,7 +117,12 @@ fn mutate_json(value: &mut Value, other: &[u8], numbers: &mut Numbers) {
             }
             fields.get_mut(&name).unwrap()
         }
-        leaf => {
+        leaf @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_)) => {
             *leaf = match numbers.below(6) {
                 0 => Value::Null,
                 1 => Value::from(numbers.next() as i64),
