@@ -13,7 +13,7 @@ use coffer_crds::Connection;
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
-use kube::api::{DeleteParams, ListParams, PostParams};
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
 use serde_json::json;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -149,7 +149,11 @@ async fn apply(ns: &Namespace, team: &Team<'_>, numbers: Range<usize>) -> Result
 async fn apply_one(ns: &Namespace, team: &Team<'_>, number: usize) -> Result<()> {
     let token = format!("ghp_value_of_{number}");
     let manifest = team.manifest(&name(number), &["web"], &[("username", "bot"), ("token", &token)]);
-    ns.create::<Connection>(manifest).await.map(drop)
+    // As any object: the type has no field for what is never stored.
+    let object: DynamicObject = serde_json::from_value(manifest).context("describe a Connection")?;
+    let kind = ApiResource::erase::<Connection>(&());
+    let connections: Api<DynamicObject> = Api::namespaced_with(ns.client(), ns.name(), &kind);
+    connections.create(&PostParams::default(), &object).await.context("apply a Connection").map(drop)
 }
 
 async fn unrelated(secrets: &Api<Secret>, number: usize) -> Result<()> {

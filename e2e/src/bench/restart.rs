@@ -16,7 +16,7 @@ const NAME: &str = "coffer-operator";
 
 /// How long an operator may take to look at everything.
 const OBSERVING: Duration = Duration::from_secs(120);
-/// Nothing reconciled for so long: everything has been looked at.
+/// Nothing reconciled, or nothing written, for so long: everything has been.
 const QUIET: Duration = Duration::from_secs(3);
 /// How often its counters are read.
 const LOOK: Duration = Duration::from_millis(20);
@@ -54,6 +54,7 @@ pub async fn operator(cluster: &Cluster, connections: f64) -> Result<Restarted> 
 }
 
 async fn restart(client: &Client, operators: &Api<Deployment>, connections: f64) -> Result<Restarted> {
+    settled(client).await?;
     scale(operators, 0).await?;
     wait::until("the operators to end", wait::SOON, async || {
         Ok(memory::pids("operator").is_empty().then_some(()))
@@ -71,6 +72,20 @@ async fn restart(client: &Client, operators: &Api<Deployment>, connections: f64)
         own_writes: scrape::sum(&own, "coffer_operator_writes_total", &[]),
         memory: memory::most("operator")?,
     })
+}
+
+/// Wait until nothing of Coffer is written any more: what was owed before the restart is not by the restart.
+async fn settled(client: &Client) -> Result<()> {
+    let mut writes = scrape::writes(client).await?;
+    let mut last = Instant::now();
+    wait::until("the writes to end", wait::SOON, async || {
+        let found = scrape::writes(client).await?;
+        if found > writes {
+            (writes, last) = (found, Instant::now());
+        }
+        Ok((last.elapsed() >= QUIET).then_some(()))
+    })
+    .await
 }
 
 async fn scale(operators: &Api<Deployment>, replicas: i32) -> Result<()> {

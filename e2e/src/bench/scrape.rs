@@ -64,7 +64,8 @@ pub fn sum(text: &str, metric: &str, labels: &[(&str, &str)]) -> f64 {
         .filter_map(|line| line.strip_prefix(metric)?.strip_prefix('{')?.rsplit_once("} "))
         .filter(|(found, _)| labels.iter().all(|label| found.split(',').any(|one| one == label)))
         .filter_map(|(_, value)| value.split(' ').next()?.parse::<f64>().ok())
-        .sum()
+        // Not sum(), which is -0 where there is nothing.
+        .fold(0.0, std::ops::Add::add)
 }
 
 #[cfg(test)]
