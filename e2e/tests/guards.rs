@@ -166,7 +166,7 @@ async fn storage_migration_labels_and_garbage_collection_pass() -> Result<()> {
 async fn a_deleted_vault_that_a_stranger_makes_again_inherits_nothing() -> Result<()> {
     let cluster = install::installed().await?;
     Namespace::lend(&cluster, "namesake", &[], async |ns| {
-        let owned = json!({"owners": [{"user": {"name": "alice"}}]});
+        let owned = json!({"owners": [{"user": {"name": "alice"}}, {"user": {"name": "admin"}}]});
         let team = Team::with_spec(ns, "team", owned).await?;
         let alice = ns.member("alice", &[]).await?;
         alice.apply(&team.manifest("github", &[], &[("token", "of-alice")]).to_string()).await?;
