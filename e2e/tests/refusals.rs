@@ -82,8 +82,8 @@ async fn a_mistake_in_any_field_is_told_with_the_accepted_form() -> Result<()> {
                     "spec.stringData.a/b: an item's name has 1 to 253 letters, digits, '.', '_' or '-'",
                 ),
                 (
-                    connection("c", json!({"sealedData": {"token": SECRET}})),
-                    "spec.sealedData.token: is not standard base64; put plain values into spec.stringData",
+                    connection("c", json!({"sealedData": {"other": SECRET}})),
+                    "spec.sealedData.other: is not standard base64; put plain values into spec.stringData",
                 ),
                 (connection("Git_Hub", json!({})), "metadata.name: Invalid value: \"Git_Hub\""),
                 (object("Vault", "v", json!({"sharing": "all"})), "spec.sharing: must be one of All, Owner"),
