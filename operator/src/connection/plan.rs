@@ -7,6 +7,7 @@
 
 mod access;
 mod items;
+mod outcome;
 mod status;
 
 use coffer_crds::{
@@ -21,16 +22,14 @@ use coffer_policy::{
     writes::{VaultView, connection_recorded},
 };
 use k8s_openapi::jiff::Timestamp;
-use kube::{Resource as _, ResourceExt as _, api::ObjectMeta};
+use kube::ResourceExt as _;
 use rand_core::CryptoRng;
 
 use super::fetch::{Facts, Keys, OfVault};
-use crate::{
-    apply::{MANAGED_BY, MANAGER},
-    report::Notice,
-};
+use crate::report::Notice;
 use access::Wish;
 use items::Input;
+use outcome::Outcome;
 use status::Finding;
 
 /// One write.
@@ -79,19 +78,6 @@ pub fn unguarded(connection: &Connection, why: &str, now: Timestamp) -> Plan {
         Write::Status(Box::new(coffer_crds::ConnectionStatus { last_used_at: None, ..status }))
     });
     Plan { writes: writes.collect(), ..Plan::default() }
-}
-
-/// What came of the look at one Connection.
-#[derive(Default)]
-struct Outcome {
-    /// The Envelope as it is to be, if it is to be another.
-    written: Option<EnvelopeSpec>,
-    /// Why not all of the spec is in effect.
-    finding: Option<Finding>,
-    /// Names in the scope that are no member, or another member than the one listed.
-    unknown: Vec<String>,
-    /// What there is to say.
-    notices: Vec<Notice>,
 }
 
 fn decide(
@@ -367,56 +353,6 @@ fn sealing(error: SealError) -> Finding {
 
 fn names(spec: &EnvelopeSpec) -> String {
     spec.items.keys().cloned().collect::<Vec<_>>().join(", ")
-}
-
-impl Outcome {
-    fn into_plan(self, facts: &Facts, now: Timestamp) -> Plan {
-        let mut plan = Plan { notices: self.notices, ..Plan::default() };
-        plan.refused = self.finding.as_ref().is_some_and(|finding| finding.reason == reason::NOT_AUTHORIZED);
-        let effective = match (&self.written, &facts.envelope) {
-            (Some(written), _) => Some(written),
-            (None, Some(read)) if !self.finding.as_ref().is_some_and(Finding::is_about_envelope) => {
-                Some(&read.spec)
-            }
-            (None, _) => None,
-        };
-        let (status, next) = status::of(facts, effective, self.finding.as_ref(), &self.unknown, now);
-        plan.next = next;
-        match (self.written, facts.envelope.as_deref()) {
-            (Some(spec), None) => {
-                plan.writes.push(Write::CreateEnvelope(Box::new(object(&facts.connection, None, spec))))
-            }
-            (Some(spec), Some(read)) => {
-                plan.writes.push(Write::ReplaceEnvelope(Box::new(object(
-                    &facts.connection,
-                    Some(read),
-                    spec,
-                ))));
-            }
-            (None, _) => {}
-        }
-        let before = facts.connection.status.clone().unwrap_or_default();
-        if (coffer_crds::ConnectionStatus { last_used_at: None, ..before }) != status {
-            plan.writes.push(Write::Status(Box::new(status)));
-        }
-        plan
-    }
-}
-
-/// The Envelope as it is to be written, with the state that it was read in.
-fn object(connection: &Connection, read: Option<&Envelope>, spec: EnvelopeSpec) -> Envelope {
-    let mut metadata = match read {
-        Some(read) => read.metadata.clone(),
-        None => ObjectMeta {
-            name: connection.metadata.name.clone(),
-            namespace: connection.metadata.namespace.clone(),
-            labels: Some([(String::from(MANAGED_BY), String::from(MANAGER))].into()),
-            ..ObjectMeta::default()
-        },
-    };
-    metadata.owner_references = Some(connection.controller_owner_ref(&()).into_iter().collect());
-    metadata.managed_fields = None;
-    Envelope { metadata, spec }
 }
 
 #[cfg(test)]
