@@ -21,8 +21,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// How long a namespace with everything in it may take to go; that of a measurement holds thousands of objects.
-const DELETION: Duration = Duration::from_secs(300);
+/// How long a namespace with everything in it may take to go.
+const DELETION: Duration = Duration::from_secs(90);
 
 /// Held by every test: shared by most, alone by those that break what all share.
 const TESTS: &str = "/run/lock/coffer-e2e-tests.lock";

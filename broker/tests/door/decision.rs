@@ -188,36 +188,6 @@ async fn absent_foreign_and_unshared_give_the_same_bytes() {
     );
 }
 
-/// T28: the same class of time. Printed, not asserted: the steps above are what is asserted.
-#[tokio::test]
-#[allow(clippy::print_stderr, reason = "a figure for whoever runs the test with --nocapture")]
-async fn what_is_hidden_takes_as_long_as_what_is_absent() {
-    let mut world = World::new();
-    world.vault.spec.sharing = Sharing::Owner;
-    world.apply_vault();
-    world.member("web", account("web"), "member");
-    world.connection_of("github", "alice", None, "alice's");
-    let (member, stranger) = (world.tokens.pod("web"), world.tokens.pod("stranger"));
-    let cases = [
-        ("absent, to a member", &member, "team-a/absent"),
-        ("never shared with the member", &member, "team-a/github"),
-        ("absent, to a stranger", &stranger, "team-a/absent"),
-        ("there, to a stranger", &stranger, "team-a/github"),
-    ];
-    let mut took = cases.map(|_| Vec::new());
-    for _ in 0..40 {
-        for ((_, pod, name), took) in cases.iter().zip(&mut took) {
-            let start = std::time::Instant::now();
-            assert_eq!(world.ask(pod, &[name]).await.status, 404);
-            took.push(start.elapsed());
-        }
-    }
-    for ((case, ..), took) in cases.iter().zip(&mut took) {
-        took.sort();
-        eprintln!("{case}: p50 {:?}, p90 {:?}", took[20], took[36]);
-    }
-}
-
 /// A bare word that means what the caller may not know of is as absent as one that means nothing.
 #[tokio::test]
 async fn a_bare_word_finds_nothing_that_the_caller_may_not_know_of() {
