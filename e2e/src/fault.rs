@@ -160,6 +160,17 @@ pub async fn ready(cluster: &Cluster, component: &str, count: usize) -> Result<(
     .await
 }
 
+/// Run so many replicas of a Deployment of Coffer's, and wait until there are just these: with none, nobody answers
+/// any more, not even on the connections that the API server keeps.
+///
+/// # Errors
+/// If that takes too long.
+pub async fn scale(cluster: &Cluster, component: &str, count: usize) -> Result<()> {
+    let (deployment, replicas) = (format!("deployment/coffer-{component}"), format!("--replicas={count}"));
+    cluster.kubectl().namespaced(NAMESPACE).run(["scale", &deployment, &replicas]).ok().await?;
+    ready(cluster, component, count).await
+}
+
 /// A network that is cut until this is mended or dropped.
 #[derive(Debug)]
 #[must_use = "the network is whole again when this is dropped"]

@@ -4,7 +4,8 @@
 use anyhow::{Context, Result, ensure};
 use coffer_crds::{Connection, VaultMember};
 use e2e::cluster::Cluster;
-use e2e::install::{self, NAMESPACE};
+use e2e::fault;
+use e2e::install;
 use e2e::namespace::Namespace;
 use e2e::team::Team;
 use e2e::wait;
@@ -54,29 +55,14 @@ async fn a_namespace_with_a_vault_is_gone_in_ten_seconds_with_the_operator_and_t
     let cluster = install::installed().await?;
     Namespace::lend_alone(&cluster, "going-alone", &[], async |ns| {
         vault(ns).await?;
-        let system = cluster.kubectl().namespaced(NAMESPACE);
-        let scale = async |replicas: &str| {
-            let count = format!("--replicas={replicas}");
-            let both = ["deployment/coffer-operator", "deployment/coffer-webhook"];
-            system.run(["scale", &count]).args(both).ok().await?;
-            let wanted = if replicas == "0" { "" } else { replicas };
-            wait::until(&format!("{replicas} replicas"), 2 * wait::SOON, async || {
-                let mut ready = true;
-                for deployment in both {
-                    let path = if replicas == "0" { "{.status.replicas}" } else { "{.status.readyReplicas}" };
-                    let ask = ["get", deployment, "-o", &format!("jsonpath={path}")];
-                    ready &= system.run(ask).ok().await?.trim() == wanted;
-                }
-                Ok(ready.then_some(()))
-            })
-            .await
-        };
         let down = async {
-            scale("0").await?;
+            fault::scale(&cluster, "operator", 0).await?;
+            fault::scale(&cluster, "webhook", 0).await?;
             delete_namespace(&cluster, ns).await
         }
         .await;
-        scale("2").await?;
+        fault::scale(&cluster, "operator", 2).await?;
+        fault::scale(&cluster, "webhook", 2).await?;
         down
     })
     .await

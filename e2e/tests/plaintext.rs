@@ -3,8 +3,8 @@
 
 use anyhow::{Context, Result, ensure};
 use coffer_crds::Connection;
-use e2e::cluster::Cluster;
-use e2e::install::{self, NAMESPACE};
+use e2e::fault;
+use e2e::install;
 use e2e::kept::Kept;
 use e2e::namespace::Namespace;
 use e2e::team::Team;
@@ -96,24 +96,6 @@ async fn write(
     }
 }
 
-async fn scale_webhook(cluster: &Cluster, replicas: &str) -> Result<()> {
-    let system = cluster.kubectl().namespaced(NAMESPACE);
-    let count = format!("--replicas={replicas}");
-    system.run(["scale", &count, "deployment/coffer-webhook"]).ok().await?;
-    wait::until(&format!("{replicas} webhooks"), 2 * wait::SOON, async || {
-        if replicas == "0" {
-            // A pod that ends still answers on the connections that the API server keeps.
-            let pods = ["get", "pods", "-l", "app.kubernetes.io/component=webhook", "-o", "name"];
-            return Ok(system.run(pods).ok().await?.trim().is_empty().then_some(()));
-        }
-        let ask = ["get", "endpointslices", "-l", "kubernetes.io/service-name=coffer-webhook", "-o"];
-        let path = "jsonpath={.items[*].endpoints[?(@.conditions.ready==true)].addresses}";
-        let ready = system.run(ask).arg(path).ok().await?;
-        Ok((!ready.trim().is_empty()).then_some(()))
-    })
-    .await
-}
-
 /// T35, as a matrix: with the webhook up, down, and its configuration deleted.
 #[tokio::test]
 async fn plaintext_is_stored_nowhere_and_told_in_no_error_whatever_became_of_the_webhook() -> Result<()> {
@@ -126,9 +108,12 @@ async fn plaintext_is_stored_nowhere_and_told_in_no_error_whatever_became_of_the
         let marks = Marks { text: format!("plaintext-{}", ns.name()), number };
         write_all(ns, "up", &marks).await.context("the webhook up")?;
 
-        scale_webhook(&cluster, "0").await?;
-        let down = write_all(ns, "down", &marks).await;
-        scale_webhook(&cluster, "2").await?;
+        let down = async {
+            fault::scale(&cluster, "webhook", 0).await?;
+            write_all(ns, "down", &marks).await
+        }
+        .await;
+        fault::scale(&cluster, "webhook", 2).await?;
         down.context("the webhook down")?;
 
         let kept = Kept::of(&cluster, "mutatingwebhookconfiguration", "coffer").await?;

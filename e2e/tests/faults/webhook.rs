@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use e2e::fault;
-use e2e::install::{self, NAMESPACE};
+use e2e::install;
 use e2e::load;
 use e2e::namespace::{Namespace, shell_pod};
 use e2e::team::{INJECTED, Team, asking};
@@ -26,12 +26,10 @@ async fn without_the_webhook_labelled_pods_wait_and_start_later_and_others_never
         let mut changes = asking("reader", "github");
         changes["metadata"]["finalizers"] = json!(["example.com/keep"]);
         ns.shell("runs", changes).await?;
-        let coffer = cluster.kubectl().namespaced(NAMESPACE);
         let other = plain_namespace(ns).await?;
 
-        coffer.run(["scale", "deployment", "coffer-webhook", "--replicas=0"]).ok().await?;
         let waited: Result<()> = async {
-            fault::ready(&cluster, "webhook", 0).await?;
+            fault::scale(&cluster, "webhook", 0).await?;
             let refused = ns.create::<Pod>(load::reader("refused", "github")).await;
             ensure!(refused.is_err(), "a labelled pod started without its credentials");
             ns.create::<Job>(job()).await?;
@@ -46,8 +44,7 @@ async fn without_the_webhook_labelled_pods_wait_and_start_later_and_others_never
             wait::absent(&ns.api::<Pod>(), "runs", wait::SOON).await
         }
         .await;
-        coffer.run(["scale", "deployment", "coffer-webhook", "--replicas=2"]).ok().await?;
-        fault::ready(&cluster, "webhook", 2).await?;
+        fault::scale(&cluster, "webhook", 2).await?;
         let namespaces: Api<core::Namespace> = Api::all(ns.client());
         namespaces.delete(&other, &DeleteParams::default()).await?;
         if waited.is_err() {
