@@ -88,7 +88,7 @@ impl Load {
             let done = body(&load).await;
             load.going.store(false, Ordering::Relaxed);
             let seen = load.seen();
-            done.with_context(|| format!("during '{}': {}", seen.fault, seen.summary()))
+            done.with_context(|| format!("during '{}': {}{}", seen.fault, seen.summary(), seen.noticed()))
         });
         done?;
         worked?;
@@ -204,10 +204,19 @@ impl Seen {
     /// # Errors
     /// With what failed.
     pub fn unnoticed(&self) -> Result<()> {
-        for failures in [&self.failed_writes, &self.refused_pods, &self.failed_releases, &self.lost] {
-            ensure!(failures.is_empty(), "somebody noticed: {}", told(failures));
-        }
+        let noticed = self.noticed();
+        ensure!(noticed.is_empty(), "somebody noticed:{noticed}");
         Ok(())
+    }
+
+    /// What failed, a line each, and of each kind not more than ten.
+    fn noticed(&self) -> String {
+        let kinds = [&self.failed_writes, &self.refused_pods, &self.failed_releases, &self.lost];
+        kinds
+            .into_iter()
+            .flat_map(|kind| kind.iter().take(10))
+            .map(|failure| format!("\n{failure}"))
+            .collect()
     }
 }
 

@@ -1,5 +1,8 @@
 //! Faults while people work: what breaks is mended, and nothing is lost meanwhile.
 
+mod audit;
+mod components;
 mod driver;
 mod malformed;
+mod rolls;
 mod webhook;
