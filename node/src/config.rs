@@ -4,11 +4,34 @@ use std::path::PathBuf;
 
 use coffer_runtime::AdminArgs;
 
-use crate::DRIVER_NAME;
+use crate::{DRIVER_NAME, verify::VerifyArgs};
 
 /// Coffer's CSI driver.
 #[derive(Clone, Debug, clap::Parser)]
-#[command(name = "coffer-node", version)]
+#[command(
+    name = "coffer-node",
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
+pub struct Cli {
+    /// Something else than serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to serve; there unless a command is.
+    #[command(flatten)]
+    pub serve: Option<Config>,
+}
+
+/// What the program does besides serving.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Check that a file holds this text and nothing else; the chart's `helm test` runs it in a pod
+    Verify(VerifyArgs),
+}
+
+/// How to serve.
+#[derive(Clone, Debug, clap::Args)]
 pub struct Config {
     /// Address of the broker; https only.
     #[arg(long, env = "COFFER_BROKER", default_value = "https://coffer-broker.coffer-system.svc:8443")]
@@ -68,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_kubelets_authority_for_the_registration_socket_is_one_that_this_server_reads() {
-        let config = Config::parse_from([
+        let config = Cli::parse_from([
             "coffer-node",
             "--kubelet-dir",
             "/var/lib/kubelet",
@@ -77,7 +100,16 @@ mod tests {
             "--pod-name",
             "p",
         ]);
+        let config = config.serve.unwrap();
         let authority = authority_of_grpc_go(&config.registration_socket());
         authority.parse::<http::uri::Authority>().unwrap();
+    }
+
+    #[test]
+    fn a_command_needs_nothing_of_what_serving_needs() {
+        let asked = Cli::try_parse_from(["coffer-node", "verify", "/coffer/a/token", "text"]).unwrap();
+        assert!(matches!(asked.command, Some(Command::Verify(_))));
+        let error = Cli::try_parse_from(["coffer-node"]).unwrap_err().to_string();
+        assert!(error.contains("--node-name"), "{error}");
     }
 }

@@ -30,6 +30,7 @@ pub mod mount;
 pub mod payload;
 pub mod publish;
 pub mod token;
+pub mod verify;
 pub mod volume;
 
 /// The name in `CSIDriver` objects and in pods' volumes.

@@ -136,7 +136,7 @@ func TestEveryObjectHasTheConventionalLabelsAndThoseOfTheValues(t *testing.T) {
 	}
 }
 
-// What a platform team sets reaches every pod of the product.
+// What a platform team sets reaches every pod of the product, the one of `helm test` too.
 func TestEveryPodTakesThePullSecretsTolerationsAndRegistry(t *testing.T) {
 	arguments := []string{"--set", "image.registry=registry.example/coffer,image.pullSecrets[0].name=registry"}
 	for _, component := range []string{"operator", "webhook", "broker", "node"} {
@@ -144,8 +144,11 @@ func TestEveryPodTakesThePullSecretsTolerationsAndRegistry(t *testing.T) {
 	}
 	objects := render(t, arguments...)
 	templates := podTemplates(objects)
-	if len(templates) != 4 {
-		t.Fatalf("four components were expected, not %d", len(templates))
+	for _, pod := range all[*core.Pod](objects) {
+		templates[pod.Name] = core.PodTemplateSpec{ObjectMeta: pod.ObjectMeta, Spec: pod.Spec}
+	}
+	if len(templates) != 5 {
+		t.Fatalf("four components and a test were expected, not %d", len(templates))
 	}
 	for name, template := range templates {
 		spec := template.Spec
@@ -154,6 +157,9 @@ func TestEveryPodTakesThePullSecretsTolerationsAndRegistry(t *testing.T) {
 		}
 		if spec.Containers[0].Resources.Requests.Memory().IsZero() || spec.Containers[0].Resources.Requests.Cpu().IsZero() || spec.Containers[0].Resources.Limits.Memory().IsZero() {
 			t.Errorf("%s asks for nothing", name)
+		}
+		if name == "coffer-test" {
+			continue
 		}
 		if spec.PriorityClassName != "ours" {
 			t.Errorf("%s: priority class %s", name, spec.PriorityClassName)
@@ -208,7 +214,7 @@ func TestTheNotesTellTheNextStep(t *testing.T) {
 	if err != nil {
 		t.Fatal(notes)
 	}
-	for _, wanted := range []string{"rollout status", "-n vaults get secret coffer-root", "kind: Vault", "image.tag is 0.0.9"} {
+	for _, wanted := range []string{"rollout status", "-n vaults get secret coffer-root", "helm test coffer -n vaults", "kind: Vault", "image.tag is 0.0.9"} {
 		if !strings.Contains(notes, wanted) {
 			t.Errorf("the notes do not say %q", wanted)
 		}
