@@ -84,6 +84,24 @@ pub async fn uninstall(cluster: &Cluster) -> Result<()> {
         .await
 }
 
+/// The values that the installed release was given, as JSON.
+///
+/// # Errors
+/// If there is none.
+pub async fn values(cluster: &Cluster) -> Result<String> {
+    helm(cluster, &["get", "values", RELEASE, "--namespace", NAMESPACE, "--output", "json"]).output().await
+}
+
+/// Install or upgrade the release from any chart, with the values of this file and nothing else.
+#[must_use]
+pub fn release(cluster: &Cluster, chart: &Path, values: &Path) -> Helm {
+    // Under this checkout's programs; nothing is built or loaded.
+    let _ = fs::remove_file(cluster.layout().state().join("installed"));
+    helm(cluster, &["upgrade", "--install", RELEASE, "--namespace", NAMESPACE, "--reset-values", "--values"])
+        .arg(values)
+        .arg(chart)
+}
+
 /// Build the product's programs, linked statically; the folder they are in.
 ///
 /// # Errors
@@ -98,7 +116,8 @@ pub async fn build(layout: &Layout) -> Result<PathBuf> {
         }
         cargo
             .current_dir(layout.checkout())
-            .args(["build", "--release", "--workspace", "--exclude", "e2e", "--bins", "--target", &host])
+            .args(["build", "--release", "--workspace", "--exclude", "e2e", "--exclude", "coffer-reference"])
+            .args(["--bins", "--target", &host])
             .args(["--message-format", "json-render-diagnostics"])
             // Named for the target: programs that only build others stay as they are.
             .env(flags, "-C target-feature=+crt-static")
