@@ -9,7 +9,7 @@ FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
 # Linked statically; the explicit target keeps that flag away from build scripts and macros.
-RUN RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --workspace --exclude e2e --bins \
+RUN RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --release --workspace --exclude e2e --exclude coffer-reference --bins \
         --target "$(rustc --print host-tuple)" \
     && mkdir /out \
     && cp target/*/release/coffer-operator target/*/release/coffer-webhook \
