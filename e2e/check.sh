@@ -21,6 +21,7 @@ part "generated files are fresh"
 fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
 cargo run --quiet --locked --package coffer-crds --bin crdgen -- "$fresh"
+cargo run --quiet --locked --package coffer-reference --bin metricsgen -- "$fresh"
 (cd "$fresh" && find . -type f) | while read -r file; do
   diff -u "$file" "$fresh/$file" || { echo "$file is not fresh: make generate" >&2; exit 1; }
 done
@@ -34,7 +35,9 @@ part "the chart"
 cargo run --quiet --locked --package e2e --bin coffer-e2e -- build-programs --only helm
 export HELM="$PWD/target/bin/helm"
 "$HELM" lint --strict charts/coffer
-(cd charts/coffer/ci/policies && go vet ./... && go test ./...)
+for tests in policies certmanager; do
+  (cd "charts/coffer/ci/$tests" && go vet ./... && go test ./...)
+done
 
 part "the supply chain"
 e2e/supply-chain.sh

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc::UnboundedReceiver, watch};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    Args,
+    Args, Certificates,
     apply::{MANAGER, Writer},
     cache::Key,
     connection,
@@ -127,9 +127,15 @@ impl Installation {
             configurations.clone(),
             self.meters.clone(),
         );
+        let certificates = async {
+            match self.args.certificates {
+                Certificates::Own => serving.run().await,
+                Certificates::External => {}
+            }
+        };
         let context = Arc::new(self.context(writer, custody, guards.clone()));
         let receivers = self.watched.queues.open();
-        let keeping = async { tokio::join!(keeper.run(), serving.run(), look_at_all(context.clone())) };
+        let keeping = async { tokio::join!(keeper.run(), certificates, look_at_all(context.clone())) };
         let mut reconciling = Box::pin(reconcile(context.clone(), receivers));
         tokio::select! {
             _ = keeping => {}

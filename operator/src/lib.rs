@@ -46,6 +46,16 @@ pub enum Root {
     Local,
 }
 
+/// Who makes the serving certificates of webhook and broker, and says whom the API server and the driver are to trust.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Certificates {
+    /// This operator, from an authority of its own.
+    #[default]
+    Own,
+    /// Somebody else, as cert-manager; the operator touches none.
+    External,
+}
+
 /// Turns Vaults, members and Connections into Keyrings and Envelopes.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "coffer-operator", version)]
@@ -53,6 +63,9 @@ pub struct Args {
     /// Which root of trust wraps the custodian root.
     #[arg(long, value_enum, default_value = "local")]
     pub root: Root,
+    /// Who makes the serving certificates.
+    #[arg(long, value_enum, default_value = "own")]
+    pub certificates: Certificates,
     /// Namespace of this installation.
     #[arg(long, env = "POD_NAMESPACE", default_value = "coffer-system")]
     pub namespace: String,

@@ -233,3 +233,11 @@ subjects:
   - {kind: ServiceAccount, name: coffer-{{ .component }}, namespace: {{ .root.Release.Namespace }}}
 {{- end }}
 {{- end }}
+
+{{/* Annotations of a webhook configuration: whose CA cert-manager's injector writes into caBundle. */}}
+{{- define "coffer.trust" -}}
+{{- if .Values.certManager.enabled }}
+annotations:
+  cert-manager.io/inject-ca-from: {{ .Release.Namespace }}/coffer-webhook-tls
+{{- end }}
+{{- end }}

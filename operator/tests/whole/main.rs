@@ -27,6 +27,10 @@ struct Operator {
 
 impl Operator {
     fn start(api: &Api, pod: &str) -> Self {
+        Self::start_with(api, pod, &[])
+    }
+
+    fn start_with(api: &Api, pod: &str, more: &[&str]) -> Self {
         // Shown for tests that fail, as RUST_LOG says.
         let _ = tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
@@ -34,7 +38,8 @@ impl Operator {
             .try_init();
         install(api);
         let (shutdown, readiness, metrics) = (Shutdown::new(), Readiness::new(), Metrics::new());
-        let args = Args::parse_from(["coffer-operator", "--namespace", "coffer-system", "--pod-name", pod]);
+        let args = ["coffer-operator", "--namespace", "coffer-system", "--pod-name", pod];
+        let args = Args::parse_from(args.iter().chain(more));
         let task = tokio::spawn({
             let (client, metrics, readiness, shutdown) =
                 (api.client(), metrics.clone(), readiness.clone(), shutdown.clone());
@@ -258,6 +263,22 @@ async fn a_removed_member_loses_entry_slot_and_binding_at_once_and_the_turn_over
         conditions.iter().any(|known| known["type"] == "RotationPending" && known["status"] == "True")
     })
     .await;
+    operator.stop().await;
+}
+
+/// Where cert-manager makes the certificates, the operator has no rule on them.
+#[tokio::test(start_paused = true)]
+async fn certificates_that_somebody_else_makes_are_left_alone_and_all_else_is_done() {
+    let api = Api::new();
+    api.put("mutatingwebhookconfigurations", webhooks("MutatingWebhookConfiguration", "coffer"));
+    let operator = Operator::start_with(&api, "operator-0", &["--certificates", "external"]);
+    until("the custodian root", || api.get("secrets", "coffer-system", "coffer-custodian").is_some()).await;
+    until("readiness", || operator.readiness.is_ready()).await;
+    for secret in ["coffer-ca", "coffer-webhook-tls", "coffer-broker-tls"] {
+        assert!(api.get("secrets", "coffer-system", secret).is_none(), "{secret}");
+    }
+    let untouched = api.get("mutatingwebhookconfigurations", "", "coffer").unwrap();
+    assert!(untouched["webhooks"][0]["clientConfig"]["caBundle"].is_null(), "{untouched}");
     operator.stop().await;
 }
 
