@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 /// Where Coffer runs.
 pub const NAMESPACE: &str = "coffer-system";
 /// The release's name.
-const RELEASE: &str = "coffer";
+pub const RELEASE: &str = "coffer";
 /// The images' tag: the chart's `appVersion`.
 const TAG: &str = env!("CARGO_PKG_VERSION");
 
@@ -227,6 +227,20 @@ impl Helm {
     /// If it fails, with what it said.
     pub async fn output(mut self) -> Result<String> {
         output(self.0.stderr(Stdio::piped())).await
+    }
+
+    /// Run it and expect it to fail; all that it said.
+    ///
+    /// # Errors
+    /// If it succeeds.
+    pub async fn refused(mut self) -> Result<String> {
+        let output = self.0.stdin(Stdio::null()).kill_on_drop(true).output().await.context("start helm")?;
+        let said =
+            [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        if output.status.success() {
+            bail!("helm should have refused, but said: {}", said.trim());
+        }
+        Ok(said)
     }
 }
 

@@ -9,6 +9,7 @@
 //! | [`standing`] | whether a member is in force: what both reconciles follow |
 //! | [`apply`], [`report`], [`meters`] | the one way to write, and what people see |
 //! | [`leading`] | what runs while this replica leads |
+//! | [`uninstall`] | whether the installation may go |
 //!
 //! Every reconcile is `fetch → plan → apply → report`; `plan` is pure.
 
@@ -26,6 +27,7 @@ pub mod queue;
 pub mod report;
 pub mod standing;
 pub mod triggers;
+pub mod uninstall;
 pub mod vault;
 pub mod watches;
 #[cfg(test)]
@@ -58,7 +60,25 @@ pub enum Certificates {
 
 /// Turns Vaults, members and Connections into Keyrings and Envelopes.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "coffer-operator", version)]
+#[command(name = "coffer-operator", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// Something else than operating.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// How to operate.
+    #[command(flatten)]
+    pub operate: Args,
+}
+
+/// What the program does besides operating.
+#[derive(Clone, Copy, Debug, clap::Subcommand)]
+pub enum Command {
+    /// Name the running pods that need the node driver; exit code 1 if there are any
+    MayUninstall,
+}
+
+/// How to operate.
+#[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Which root of trust wraps the custodian root.
     #[arg(long, value_enum, default_value = "local")]

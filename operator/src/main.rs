@@ -1,10 +1,28 @@
 //! `coffer-operator`: see the library.
 
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
+
 use clap::Parser as _;
+use coffer_operator::{Cli, Command, uninstall};
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let args = coffer_operator::Args::parse();
-    let shutdown = coffer_runtime::start("coffer-operator")?;
-    coffer_operator::run(args, shutdown).await
+async fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    match cli.command {
+        Some(Command::MayUninstall) => {
+            coffer_runtime::start::install_crypto_provider();
+            let injected = uninstall::injected(coffer_runtime::client().await?).await?;
+            let Some(refusal) = uninstall::refusal(&injected) else { return Ok(ExitCode::SUCCESS) };
+            io::stdout().write_all(refusal.as_bytes())?;
+            Ok(ExitCode::FAILURE)
+        }
+        None => {
+            let shutdown = coffer_runtime::start("coffer-operator")?;
+            coffer_operator::run(cli.operate, shutdown).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
 }

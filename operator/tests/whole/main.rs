@@ -13,7 +13,7 @@ use coffer_keys::{
     VaultId,
     intake::{InputContext, IntakePublicKey},
 };
-use coffer_operator::{Args, operate};
+use coffer_operator::{Cli, operate};
 use coffer_runtime::{Metrics, Readiness, Shutdown};
 use serde_json::{Value, json};
 use tokio::{task::JoinHandle, time::Instant};
@@ -39,7 +39,7 @@ impl Operator {
         install(api);
         let (shutdown, readiness, metrics) = (Shutdown::new(), Readiness::new(), Metrics::new());
         let args = ["coffer-operator", "--namespace", "coffer-system", "--pod-name", pod];
-        let args = Args::parse_from(args.iter().chain(more));
+        let args = Cli::parse_from(args.iter().chain(more)).operate;
         let task = tokio::spawn({
             let (client, metrics, readiness, shutdown) =
                 (api.client(), metrics.clone(), readiness.clone(), shutdown.clone());

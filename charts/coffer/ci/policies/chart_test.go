@@ -18,6 +18,7 @@ import (
 
 	admissionregistration "k8s.io/api/admissionregistration/v1"
 	apps "k8s.io/api/apps/v1"
+	batch "k8s.io/api/batch/v1"
 	core "k8s.io/api/core/v1"
 	rbac "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -197,6 +198,9 @@ func podTemplates(objects []runtime.Object) map[string]core.PodTemplateSpec {
 	for _, d := range all[*apps.DaemonSet](objects) {
 		templates[d.Name] = d.Spec.Template
 	}
+	for _, j := range all[*batch.Job](objects) {
+		templates[j.Name] = j.Spec.Template
+	}
 	return templates
 }
 
@@ -216,8 +220,8 @@ func TestAllPodsButTheNodeDriverAreRestricted(t *testing.T) {
 		for _, pod := range all[*core.Pod](objects) {
 			templates[pod.Name] = core.PodTemplateSpec{ObjectMeta: pod.ObjectMeta, Spec: pod.Spec}
 		}
-		if len(templates) != 5 {
-			t.Fatalf("four components and a test were expected, not %d", len(templates))
+		if len(templates) != 6 {
+			t.Fatalf("four components, a test and the question before uninstalling were expected, not %d", len(templates))
 		}
 		for name, template := range templates {
 			result := policy.AggregateCheckResults(evaluator.EvaluatePod(restricted, &template.ObjectMeta, &template.Spec))
