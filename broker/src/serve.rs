@@ -13,8 +13,9 @@ use crate::{
     release::{Registers, Releaser},
 };
 use anyhow::Context as _;
-use coffer_runtime::{Admin, Metrics, Readiness, ServeTls, Shutdown, client, serve_tls, start};
+use coffer_runtime::{Admin, Metrics, Readiness, ServeTls, Shutdown, client, clock, serve_tls, start};
 use jiff::Timestamp;
+use kube::Client;
 use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
 
 /// Records of denials that one identity may cause at once, one more per time, and how many identities have a budget of
@@ -39,7 +40,9 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let sink = FileSink::new(args.audit_dir.clone(), args.file_limits());
     let (audit, writer) =
         AuditLog::start(sink, health, &args.replica, Timestamp::now).context("start the audit log")?;
-    let door = door(&args, audit, broker_metrics, &readiness, &shutdown).await?;
+    let client = client().await.context("make a Kubernetes client")?;
+    clock::watch(&client, &metrics, &shutdown);
+    let door = door(&args, client, audit, broker_metrics, &readiness, &shutdown);
     let service = warp::service(routes(Arc::new(door)));
     serve_tls(ServeTls::from(args.tls), service, &readiness, &shutdown)
         .await
@@ -52,14 +55,14 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn door(
+fn door(
     args: &ServeArgs,
+    client: Client,
     audit: AuditLog,
     metrics: BrokerMetrics,
     readiness: &Readiness,
     shutdown: &Shutdown,
-) -> anyhow::Result<WorkloadDoor> {
-    let client = client().await.context("make a Kubernetes client")?;
+) -> WorkloadDoor {
     let files = KeyFiles { root_dir: args.root_dir.clone(), branch_dir: args.branch_dir.clone() };
     let releaser = Releaser {
         stores: Stores::watch(&client, readiness, shutdown),
@@ -73,12 +76,12 @@ async fn door(
         metrics,
         clock: Timestamp::now,
     };
-    Ok(WorkloadDoor {
+    WorkloadDoor {
         reviews: Box::new(CachedReviews::new(ApiServerReviews::new(client))),
         driver_user: args.driver_user.clone(),
         anonymous: DenialBudget::new(ANONYMOUS.0, ANONYMOUS.1, ANONYMOUS.2),
         releaser: Arc::new(releaser),
-    })
+    }
 }
 
 /// Prints the audit log, and checks it when asked to.

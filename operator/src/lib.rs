@@ -108,6 +108,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let Root::Local = args.root;
     let (metrics, readiness) = (Metrics::new(), Readiness::new());
     let client = coffer_runtime::client().await?;
+    coffer_runtime::clock::watch(&client, &metrics, &shutdown);
     Admin::new(readiness.clone(), metrics.clone()).start(args.admin.admin_listen, &shutdown).await?;
     operate(&args, client, &metrics, &readiness, &shutdown).await;
     Ok(())

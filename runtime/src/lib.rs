@@ -32,6 +32,7 @@
 pub mod admin;
 pub mod args;
 pub mod client;
+pub mod clock;
 pub mod lease;
 pub mod metrics;
 pub mod readiness;

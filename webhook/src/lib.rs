@@ -34,7 +34,7 @@ mod fixtures;
 
 use std::sync::Arc;
 
-use coffer_runtime::{Admin, AdminArgs, Metrics, Readiness, Shutdown, TlsArgs, client, serve_tls};
+use coffer_runtime::{Admin, AdminArgs, Metrics, Readiness, Shutdown, TlsArgs, client, clock, serve_tls};
 
 /// Flags and environment of `coffer-webhook`.
 #[derive(Debug, clap::Parser)]
@@ -63,7 +63,9 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     let (metrics, readiness) = (Metrics::new(), Readiness::new());
     Admin::new(readiness.clone(), metrics.clone()).start(args.admin.admin_listen, &shutdown).await?;
     let directory = state::Directory::new(state::Patience::default());
-    state::watch_cluster(&directory, &client().await?, &readiness, &shutdown);
+    let client = client().await?;
+    clock::watch(&client, &metrics, &shutdown);
+    state::watch_cluster(&directory, &client, &readiness, &shutdown);
     let meters = metrics::Meters::register(&metrics);
     let webhook = routes::Webhook { directory, meters, operator: args.operator_user };
     let service = warp::service(routes::routes(Arc::new(webhook)));

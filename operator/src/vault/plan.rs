@@ -134,7 +134,10 @@ fn keyring(facts: &Facts, now: Timestamp, rng: &mut impl CryptoRng) -> Result<Ke
     match custodian.open_keyring(&keyring.spec) {
         Ok(keys) => Ok(Keys::Known(keys)),
         Err(error) => {
-            let message = format!("{error}; restore it from a backup, nothing is written meanwhile");
+            let message = format!(
+                "{error}; restore it, or the Secrets of the custodian that it was made under, from a backup; nothing is \
+                 written meanwhile"
+            );
             Err(Wanted::not_ready(reason::KEYRING_INVALID, message))
         }
     }

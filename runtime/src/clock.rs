@@ -1,0 +1,148 @@
+//! Whether this machine's clock can be trusted: it is compared with the API server's.
+//!
+//! Expiries, invitations and certificates are judged by the clock of whoever judges. The API server writes its own
+//! time, to the second, into the `Date` header of every answer (RFC 9110, section 6.6.1).
+
+use std::{sync::atomic::AtomicU64, time::Duration};
+
+use jiff::{SignedDuration, Timestamp, fmt::rfc2822::DateTimeParser};
+use kube::{Client, client::Body};
+use prometheus_client::metrics::gauge::Gauge;
+
+use crate::{CallError, Metrics, Shutdown, within};
+
+/// How often the clocks are compared.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Limit of each request.
+const TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The largest deviation that is nobody's business: certificates are backdated by an hour, all else lasts for minutes
+/// at least.
+pub const TOLERATED: SignedDuration = SignedDuration::from_secs(10);
+
+/// Compares this machine's clock with the API server's every minute, in the background. Gives the metric
+/// `coffer_clock_skew_seconds` and a warning in the log when the deviation is more than [`TOLERATED`].
+pub fn watch(client: &Client, metrics: &Metrics, shutdown: &Shutdown) {
+    let skew = metrics.register(
+        "clock_skew_seconds",
+        "How far this machine's clock is ahead of the API server's (behind: negative); 0 within what can be told",
+        Gauge::<f64, AtomicU64>::default(),
+    );
+    let (client, shutdown) = (client.clone(), shutdown.clone());
+    tokio::spawn(async move {
+        let mut wrong = false;
+        loop {
+            match measure(&client, Timestamp::now).await {
+                Ok(Some(ahead)) => {
+                    skew.set(ahead.as_secs_f64());
+                    report(ahead, &mut wrong);
+                }
+                Ok(None) => tracing::debug!("the API server did not say what time it is"),
+                Err(error) => {
+                    tracing::debug!(%error, "the clock could not be compared with the API server's")
+                }
+            }
+            if shutdown.or_requested(tokio::time::sleep(EVERY)).await.is_none() {
+                return;
+            }
+        }
+    });
+}
+
+fn report(ahead: SignedDuration, wrong: &mut bool) {
+    let now_wrong = ahead.abs() > TOLERATED;
+    if now_wrong {
+        tracing::warn!(
+            ahead_seconds = ahead.as_secs(),
+            "this machine's clock and the API server's differ: expiries and certificates are judged wrongly; set the \
+             clocks of the nodes by NTP"
+        );
+    } else if *wrong {
+        tracing::info!("this machine's clock and the API server's agree again");
+    }
+    *wrong = now_wrong;
+}
+
+/// Asks the API server for its time; `None` when it does not say, or a proxy took the header away.
+///
+/// # Errors
+/// The API server does not answer.
+pub async fn measure(
+    client: &Client,
+    clock: impl Fn() -> Timestamp,
+) -> Result<Option<SignedDuration>, CallError> {
+    // Every identity may ask for it, and it costs the API server nothing.
+    let request = http::Request::get("/version").body(Body::empty()).map_err(kube::Error::HttpError);
+    let request = request.map_err(|error| CallError::Kube(Box::new(error)))?;
+    let sent = clock();
+    let response = within(TIMEOUT, client.send(request)).await?;
+    let received = clock();
+    let date = response.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
+    let date = date.and_then(|date| DateTimeParser::new().parse_timestamp(date).ok());
+    Ok(date.map(|date| deviation(date, sent, received)))
+}
+
+/// How far the clock that said `sent` and `received` is ahead of the one that said `date` in between. `date` was cut to
+/// the second, and when in between is not known: what these two can explain is no deviation.
+pub fn deviation(date: Timestamp, sent: Timestamp, received: Timestamp) -> SignedDuration {
+    let end = date.saturating_add(SignedDuration::from_secs(1)).unwrap_or(date);
+    if sent > end {
+        sent.duration_since(end)
+    } else if received < date {
+        received.duration_since(date)
+    } else {
+        SignedDuration::ZERO
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::Response;
+
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        text.parse().expect("a valid timestamp")
+    }
+
+    #[test]
+    fn what_rounding_and_travel_explain_is_no_deviation() {
+        let date = at("2026-03-01T12:00:00Z");
+        let zero = SignedDuration::ZERO;
+        assert_eq!(deviation(date, at("2026-03-01T12:00:00.9Z"), at("2026-03-01T12:00:00.95Z")), zero);
+        assert_eq!(deviation(date, at("2026-03-01T11:59:58Z"), at("2026-03-01T12:00:02Z")), zero);
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_is_positive_and_one_behind_negative_whatever_the_answer_took() {
+        let date = at("2026-03-01T12:00:00Z");
+        let ahead = deviation(date, at("2026-03-01T12:05:01Z"), at("2026-03-01T12:05:03Z"));
+        assert_eq!(ahead, SignedDuration::from_mins(5));
+        let behind = deviation(date, at("2026-03-01T10:59:57Z"), at("2026-03-01T11:00:00Z"));
+        assert_eq!(behind, SignedDuration::from_hours(-1));
+    }
+
+    #[tokio::test]
+    async fn the_api_server_s_own_time_is_read_from_its_answer() {
+        let answer = |date: Option<&'static str>| {
+            let service = tower::service_fn(move |request: http::Request<Body>| async move {
+                assert_eq!(request.uri().path(), "/version");
+                let mut response = Response::builder();
+                if let Some(date) = date {
+                    response = response.header("date", date);
+                }
+                Ok::<_, Infallible>(response.body(Body::empty()).expect("a valid response"))
+            });
+            Client::new(service, "default")
+        };
+        let clock = || at("2026-11-25T10:06:35Z");
+        let an_hour_ahead = measure(&answer(Some("Wed, 25 Nov 2026 09:06:34 GMT")), clock).await;
+        assert_eq!(an_hour_ahead.expect("it answers"), Some(SignedDuration::from_hours(1)));
+        for unusable in [None, Some("yesterday")] {
+            assert_eq!(measure(&answer(unusable), clock).await.expect("it answers"), None);
+        }
+    }
+}
