@@ -45,12 +45,27 @@ impl<K> Watchable for K where
 }
 
 /// What is watched, and what of it is kept.
-#[derive(Clone, Debug, Default)]
-pub struct StoreOptions {
+#[derive(Clone, Debug)]
+pub struct StoreOptions<K> {
     /// Selectors, page size and list strategy.
     pub watch: watcher::Config,
     /// Whether to keep `metadata.managedFields`, often half of an object. Off by default.
     pub managed_fields: bool,
+    /// Takes out what nobody will look at, so that ten thousand objects stay small. Nothing by default.
+    pub slim: fn(&mut K),
+}
+
+impl<K> Default for StoreOptions<K> {
+    fn default() -> Self {
+        Self { watch: watcher::Config::default(), managed_fields: false, slim: |_| {} }
+    }
+}
+
+impl<K> StoreOptions<K> {
+    /// The defaults, without what `slim` takes out.
+    pub fn slim(slim: fn(&mut K)) -> Self {
+        Self { slim, ..Self::default() }
+    }
 }
 
 /// Watches `api` in the background and gives the cache. Adds the readiness check `watch/<plural>`, which is met once
@@ -65,7 +80,7 @@ pub struct StoreOptions {
 /// ```
 pub fn store<K: Watchable>(
     api: Api<DeserializeGuard<K>>,
-    options: StoreOptions,
+    options: StoreOptions<K>,
     readiness: &Readiness,
     shutdown: &Shutdown,
 ) -> Store<K> {
@@ -75,7 +90,7 @@ pub fn store<K: Watchable>(
 /// [`store()`], and `observe` is called with each event after the cache has taken it in: for indexes and triggers.
 pub fn observed_store<K: Watchable>(
     api: Api<DeserializeGuard<K>>,
-    options: StoreOptions,
+    options: StoreOptions<K>,
     readiness: &Readiness,
     shutdown: &Shutdown,
     mut observe: impl FnMut(&Event<K>) + Send + 'static,
@@ -106,13 +121,13 @@ pub fn observed_store<K: Watchable>(
 /// applied to. For a kube `Controller`: `.reflect(writer)` it and go on.
 pub fn tolerant_watcher<K: Watchable>(
     api: Api<DeserializeGuard<K>>,
-    options: StoreOptions,
+    options: StoreOptions<K>,
     known: Store<K>,
 ) -> impl Stream<Item = watcher::Result<Event<K>>> + Send {
-    let keep = options.managed_fields;
+    let (keep, slim) = (options.managed_fields, options.slim);
     watcher::watcher(api, options.watch).default_backoff().filter_map(move |event| {
         ready(match event {
-            Ok(event) => well_formed(event, &known, keep).map(Ok),
+            Ok(event) => well_formed(event, &known, keep, slim).map(Ok),
             Err(error) => Some(Err(error)),
         })
     })
@@ -124,11 +139,13 @@ fn well_formed<K: Watchable>(
     event: Event<DeserializeGuard<K>>,
     known: &Store<K>,
     keep: bool,
+    slim: fn(&mut K),
 ) -> Option<Event<K>> {
     let prune = |mut object: K| {
         if !keep {
             object.meta_mut().managed_fields = None;
         }
+        slim(&mut object);
         object
     };
     match event {

@@ -10,12 +10,37 @@ use coffer_policy::{
 use coffer_runtime::{Readiness, Shutdown, Store, StoreOptions, store, store::observed_store};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Resource, runtime::reflector::ObjectRef};
+use kube::{Api, Resource, ResourceExt as _, runtime::reflector::ObjectRef};
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::Hash,
     sync::Arc,
 };
+
+/// What kubectl remembers of an object for its next apply: the whole object once more.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// What is released comes from the Envelope; who may have it, from the rest of the Connection.
+fn slim_connection(connection: &mut Connection) {
+    connection.annotations_mut().remove(LAST_APPLIED);
+    connection.spec.sealed_data.clear();
+    if let Some(status) = &mut connection.status {
+        status.conditions.clear();
+    }
+}
+
+fn slim_member(member: &mut VaultMember) {
+    member.annotations_mut().remove(LAST_APPLIED);
+    if let Some(status) = &mut member.status {
+        status.conditions.clear();
+    }
+}
+
+/// Only its labels count.
+fn slim_namespace(namespace: &mut Namespace) {
+    namespace.metadata.annotations = None;
+    namespace.status = None;
+}
 
 /// The watched kinds. Cheap to clone.
 #[derive(Clone)]
@@ -39,18 +64,31 @@ pub struct Stores {
 impl Stores {
     /// Starts the watches; each adds a readiness check.
     pub fn watch(client: &kube::Client, readiness: &Readiness, shutdown: &Shutdown) -> Self {
-        let options = StoreOptions::default;
         let subjects = Arc::new(SubjectIndex::default());
         let index = subjects.clone();
         Self {
-            vaults: store(Api::all(client.clone()), options(), readiness, shutdown),
-            keyrings: store(Api::all(client.clone()), options(), readiness, shutdown),
-            members: observed_store(Api::all(client.clone()), options(), readiness, shutdown, move |event| {
-                index.observe(event);
-            }),
-            connections: store(Api::all(client.clone()), options(), readiness, shutdown),
-            envelopes: store(Api::all(client.clone()), options(), readiness, shutdown),
-            namespaces: store(Api::all(client.clone()), options(), readiness, shutdown),
+            vaults: store(Api::all(client.clone()), StoreOptions::default(), readiness, shutdown),
+            keyrings: store(Api::all(client.clone()), StoreOptions::default(), readiness, shutdown),
+            members: observed_store(
+                Api::all(client.clone()),
+                StoreOptions::slim(slim_member),
+                readiness,
+                shutdown,
+                move |event| index.observe(event),
+            ),
+            connections: store(
+                Api::all(client.clone()),
+                StoreOptions::slim(slim_connection),
+                readiness,
+                shutdown,
+            ),
+            envelopes: store(Api::all(client.clone()), StoreOptions::default(), readiness, shutdown),
+            namespaces: store(
+                Api::all(client.clone()),
+                StoreOptions::slim(slim_namespace),
+                readiness,
+                shutdown,
+            ),
             subjects,
         }
     }

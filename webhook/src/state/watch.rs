@@ -114,12 +114,12 @@ fn watch<K: Kept>(directory: &Directory, client: &Client, readiness: &Readiness,
     let (reader, mut writer) = reflector::store::<K>();
     let api: Api<DeserializeGuard<K>> = Api::all(client.clone());
     let events =
-        tolerant_watcher(api, StoreOptions::default(), reader.clone()).take_until(shutdown.requested());
+        tolerant_watcher(api, StoreOptions::slim(K::slim), reader.clone()).take_until(shutdown.requested());
     tokio::spawn(async move {
         let mut events = std::pin::pin!(events);
         while let Some(event) = events.next().await {
             let event = match event {
-                Ok(event) => slimmed(event),
+                Ok(event) => event,
                 Err(error) => {
                     tracing::warn!(kind = plural, %error, "watch interrupted; it starts again");
                     continue;
@@ -146,18 +146,6 @@ fn watch<K: Kept>(directory: &Directory, client: &Client, readiness: &Readiness,
             }
         }
     });
-}
-
-fn slimmed<K: Kept>(event: Event<K>) -> Event<K> {
-    let slim = |mut object: K| {
-        object.slim();
-        object
-    };
-    match event {
-        Event::InitApply(object) => Event::InitApply(slim(object)),
-        Event::Apply(object) => Event::Apply(slim(object)),
-        event @ (Event::Init | Event::InitDone | Event::Delete(_)) => event,
-    }
 }
 
 #[cfg(test)]
