@@ -18,9 +18,9 @@ pub struct Cli {
     /// Something else than serving.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// How to serve; there unless a command is.
+    /// How to serve.
     #[command(flatten)]
-    pub serve: Option<Config>,
+    pub serve: Config,
 }
 
 /// What the program does besides serving.
@@ -45,9 +45,9 @@ pub struct Config {
     /// The kubelet's root folder, under the same path as on the node.
     #[arg(long, env = "COFFER_KUBELET_DIR", default_value = "/var/lib/kubelet")]
     pub kubelet_dir: PathBuf,
-    /// Name of the Node that this process runs on.
-    #[arg(long, env = "NODE_NAME")]
-    pub node_name: String,
+    /// Name of the Node that this process runs on; needed for serving.
+    #[arg(long, env = "NODE_NAME", required = true)]
+    pub node_name: Option<String>,
     /// Name of the pod that this process runs in, as it shows in events.
     #[arg(long, env = "POD_NAME", default_value = "coffer-node")]
     pub pod_name: String,
@@ -100,8 +100,8 @@ mod tests {
             "--pod-name",
             "p",
         ]);
-        let config = config.serve.unwrap();
-        let authority = authority_of_grpc_go(&config.registration_socket());
+        assert_eq!(config.serve.node_name.as_deref(), Some("n"));
+        let authority = authority_of_grpc_go(&config.serve.registration_socket());
         authority.parse::<http::uri::Authority>().unwrap();
     }
 

@@ -40,7 +40,8 @@ pub async fn run(config: Config, shutdown: Shutdown) -> anyhow::Result<()> {
     let broker = Broker::new(&config.broker, config.ca_file.clone(), config.token_file.clone())?;
     let events = Arc::new(PodEvents::new(client, config.pod_name.clone()));
     let publisher = Publisher::new(Arc::new(Kernel::detect()), broker, events, NodeMetrics::new(&metrics));
-    let node = NodeService::new(Arc::new(publisher), config.node_name.clone(), config.pods_dir());
+    let node_name = config.node_name.clone().context("--node-name is missing")?;
+    let node = NodeService::new(Arc::new(publisher), node_name, config.pods_dir());
     serve(&config, node, registered, &shutdown).await
 }
 

@@ -1,6 +1,5 @@
 //! `coffer-node`, the CSI driver.
 
-use anyhow::Context as _;
 use clap::Parser as _;
 use coffer_node::{
     config::{Cli, Command},
@@ -14,7 +13,6 @@ async fn main() -> anyhow::Result<()> {
     if let Some(Command::Verify(args)) = cli.command {
         return Ok(verify(&args.file, &args.text)?);
     }
-    let config = cli.serve.context("read the command line: it has neither a command nor --node-name")?;
     let shutdown = coffer_runtime::start("coffer-node")?;
-    driver::run(config, shutdown).await
+    driver::run(cli.serve, shutdown).await
 }

@@ -3,7 +3,7 @@
 mod page;
 
 use anyhow::{Context as _, Result};
-use coffer_runtime::Metrics;
+use coffer_runtime::{Metrics, clock};
 use std::path::PathBuf;
 use std::{env, fs};
 
@@ -26,12 +26,23 @@ fn main() -> Result<()> {
     fs::write(&file, page::page(&scrapes)?).with_context(|| format!("write {}", file.display()))
 }
 
-/// Each program, and what registers all of its metrics with one series in every family.
-fn programs() -> [(&'static str, fn(&Metrics)); 4] {
+/// Registers all metrics of a program, with one series in every family.
+type Describe = fn(&Metrics);
+
+fn programs() -> [(&'static str, Describe); 4] {
     [
-        ("coffer-operator", |metrics| coffer_operator::meters::Meters::new(metrics).touch()),
-        ("coffer-webhook", |metrics| coffer_webhook::metrics::Meters::register(metrics).touch()),
-        ("coffer-broker", |metrics| coffer_broker::metrics::BrokerMetrics::new(metrics).touch()),
+        ("coffer-operator", |metrics| {
+            clock::register(metrics);
+            coffer_operator::meters::Meters::new(metrics).touch();
+        }),
+        ("coffer-webhook", |metrics| {
+            clock::register(metrics);
+            coffer_webhook::metrics::Meters::register(metrics).touch();
+        }),
+        ("coffer-broker", |metrics| {
+            clock::register(metrics);
+            coffer_broker::metrics::BrokerMetrics::new(metrics).touch();
+        }),
         ("coffer-node", |metrics| coffer_node::metrics::NodeMetrics::new(metrics).touch()),
     ]
 }

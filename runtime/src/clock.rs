@@ -21,14 +21,22 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 /// at least.
 pub const TOLERATED: SignedDuration = SignedDuration::from_secs(10);
 
+/// The metric `coffer_clock_skew_seconds`.
+pub type Skew = Gauge<f64, AtomicU64>;
+
+/// Registers the metric.
+pub fn register(metrics: &Metrics) -> Skew {
+    metrics.register(
+        "clock_skew_seconds",
+        "How far this machine's clock is ahead of the API server's (behind: negative); 0 within what can be told",
+        Skew::default(),
+    )
+}
+
 /// Compares this machine's clock with the API server's every minute, in the background. Gives the metric
 /// `coffer_clock_skew_seconds` and a warning in the log when the deviation is more than [`TOLERATED`].
 pub fn watch(client: &Client, metrics: &Metrics, shutdown: &Shutdown) {
-    let skew = metrics.register(
-        "clock_skew_seconds",
-        "How far this machine's clock is ahead of the API server's (behind: negative); 0 within what can be told",
-        Gauge::<f64, AtomicU64>::default(),
-    );
+    let skew = register(metrics);
     let (client, shutdown) = (client.clone(), shutdown.clone());
     tokio::spawn(async move {
         let mut wrong = false;
