@@ -27,6 +27,11 @@ async fn all_pods_but_the_node_drivers_are_admitted_where_restricted_pod_securit
             let name = workload["metadata"]["name"].as_str().unwrap();
             for uid in [None, Some(json!(1_000_650_000)), Some(Value::Null)] {
                 let mut spec = workload["spec"]["template"]["spec"].clone();
+                // What the StatefulSet's controller adds.
+                for claim in workload["spec"]["volumeClaimTemplates"].as_array().into_iter().flatten() {
+                    let volume = json!({"name": claim["metadata"]["name"], "emptyDir": {}});
+                    spec["volumes"].as_array_mut().unwrap().push(volume);
+                }
                 // Of Coffer's own namespace.
                 spec.as_object_mut().unwrap().remove("serviceAccountName");
                 spec.as_object_mut().unwrap().remove("serviceAccount");

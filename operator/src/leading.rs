@@ -74,7 +74,7 @@ impl Installation {
     /// Stands for election, leads whenever elected, and gives the Lease back at the end.
     pub async fn run(&self, shutdown: &Shutdown) {
         let election = lease::run(self.client.clone(), self.lease_config.clone());
-        let configurations = Configurations::watch(&self.client, shutdown);
+        let configurations = Configurations::watch(&self.client, &self.readiness, shutdown);
         let guards = Guards::watch(
             &self.client,
             &self.args.namespace,

@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use coffer_runtime::Shutdown;
+use coffer_runtime::{Check, Readiness, Shutdown};
 use futures::StreamExt as _;
 use k8s_openapi::{
     ByteString,
@@ -82,24 +82,45 @@ pub fn wanted<C: Configuration>(configuration: &C, bundle: &str) -> Option<Value
     }))
 }
 
+/// Names of the configurations of each kind.
+const MUTATING: [&str; 2] = ["coffer", "coffer-pods"];
+const VALIDATING: [&str; 1] = ["coffer"];
+
 /// The webhook configurations of this installation, as last seen.
-#[derive(Default)]
 pub struct Configurations {
     mutating: Seen<MutatingWebhookConfiguration>,
     validating: Seen<ValidatingWebhookConfiguration>,
     changed: Notify,
     revisions: watch::Sender<()>,
+    trusted: Check,
 }
 
 impl Configurations {
-    /// Watches the three configurations in the background.
-    pub fn watch(client: &Client, shutdown: &Shutdown) -> Arc<Self> {
-        let seen = Arc::new(Self::default());
-        for name in ["coffer", "coffer-pods"] {
+    /// Watches the three configurations in the background. Adds the readiness check `webhooks-trusted`, which is met once
+    /// each of them has its `caBundle`, whoever wrote it: before, an installation that Helm waits for cannot be used. It
+    /// stays met.
+    pub fn watch(client: &Client, readiness: &Readiness, shutdown: &Shutdown) -> Arc<Self> {
+        let seen = Arc::new(Self {
+            mutating: Seen::default(),
+            validating: Seen::default(),
+            changed: Notify::default(),
+            revisions: watch::Sender::default(),
+            trusted: readiness.check("webhooks-trusted"),
+        });
+        for name in MUTATING {
             follow::<MutatingWebhookConfiguration>(client, &seen, |seen| &seen.mutating, name, shutdown);
         }
-        follow::<ValidatingWebhookConfiguration>(client, &seen, |seen| &seen.validating, "coffer", shutdown);
+        for name in VALIDATING {
+            follow::<ValidatingWebhookConfiguration>(client, &seen, |seen| &seen.validating, name, shutdown);
+        }
         seen
+    }
+
+    /// Whether every configuration is there and trusts somebody.
+    fn are_trusted(&self) -> bool {
+        let (mutating, validating) = (locked(&self.mutating), locked(&self.validating));
+        MUTATING.iter().all(|name| trusts(mutating.get(*name)))
+            && VALIDATING.iter().all(|name| trusts(validating.get(*name)))
     }
 
     /// Resolves when one of them changed since the last call.
@@ -143,6 +164,13 @@ type Seen<C> = Mutex<BTreeMap<String, Option<C>>>;
 
 fn locked<C>(seen: &Seen<C>) -> MutexGuard<'_, BTreeMap<String, Option<C>>> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn trusts<C: Configuration>(seen: Option<&Option<C>>) -> bool {
+    let bundles = seen.and_then(Option::as_ref).map(Configuration::bundles);
+    bundles.is_some_and(|bundles| {
+        bundles.iter().all(|(_, bundle)| bundle.is_some_and(|bundle| !bundle.is_empty()))
+    })
 }
 
 /// Injection's configuration is not among them: it vouches for nobody.
@@ -192,6 +220,9 @@ fn follow<C: Configuration>(
                 tracing::warn!(kind = %C::kind(&()), name, "webhook configuration is gone: nobody seals or stamps");
             }
             locked(pick(&seen)).insert(String::from(name), now);
+            if seen.are_trusted() {
+                seen.trusted.ready();
+            }
             seen.changed.notify_one();
             seen.revisions.send_replace(());
         }
@@ -229,7 +260,9 @@ mod tests {
 
     #[test]
     fn a_bundle_that_is_as_it_should_be_is_not_written() {
-        assert_eq!(wanted(&configuration([Some("PEM"), Some("PEM")]), "PEM"), None);
+        let complete = configuration([Some("PEM"), Some("PEM")]);
+        assert_eq!(wanted(&complete, "PEM"), None);
+        assert!(trusts(Some(&Some(complete))));
     }
 
     #[test]
@@ -240,5 +273,12 @@ mod tests {
             json!({"name": "b.coffer.dev", "clientConfig": {"caBundle": "UEVN"}})
         );
         assert_eq!(fields["metadata"]["uid"], "u");
+        for incomplete in [[Some("PEM"), None], [Some(""), Some("PEM")]] {
+            assert!(!trusts(Some(&Some(configuration(incomplete)))), "{incomplete:?}");
+        }
+        assert!(
+            !trusts::<MutatingWebhookConfiguration>(Some(&None))
+                && !trusts::<MutatingWebhookConfiguration>(None)
+        );
     }
 }

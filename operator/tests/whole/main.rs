@@ -100,6 +100,8 @@ fn coffer(kind: &str, name: &str, mut spec: Value) -> Value {
 
 const POLICIES: &str = "validatingadmissionpolicies";
 const BINDINGS: &str = "validatingadmissionpolicybindings";
+const MUTATING: &str = "mutatingwebhookconfigurations";
+const VALIDATING: &str = "validatingwebhookconfigurations";
 
 fn guard(kind: &str, spec: &Value) -> Value {
     let metadata = json!({"name": "coffer-authors", "labels": {"app.kubernetes.io/part-of": "coffer"}});
@@ -125,6 +127,10 @@ fn install(api: &Api) {
     );
     api.put(POLICIES, guard("ValidatingAdmissionPolicy", &policy));
     api.put(BINDINGS, guard("ValidatingAdmissionPolicyBinding", &binding));
+    for name in ["coffer", "coffer-pods"] {
+        api.put(MUTATING, webhooks("MutatingWebhookConfiguration", name));
+    }
+    api.put(VALIDATING, webhooks("ValidatingWebhookConfiguration", "coffer"));
 }
 
 fn webhooks(kind: &str, name: &str) -> Value {
@@ -270,25 +276,33 @@ async fn a_removed_member_loses_entry_slot_and_binding_at_once_and_the_turn_over
 #[tokio::test(start_paused = true)]
 async fn certificates_that_somebody_else_makes_are_left_alone_and_all_else_is_done() {
     let api = Api::new();
-    api.put("mutatingwebhookconfigurations", webhooks("MutatingWebhookConfiguration", "coffer"));
     let operator = Operator::start_with(&api, "operator-0", &["--certificates", "external"]);
     until("the custodian root", || api.get("secrets", "coffer-system", "coffer-custodian").is_some()).await;
+    let untrusted = operator.readiness.report();
+    assert!(untrusted.contains("[-]webhooks-trusted"), "{untrusted}");
+    let theirs = json!("dGhlaXJz");
+    let configurations = [(MUTATING, "coffer"), (MUTATING, "coffer-pods"), (VALIDATING, "coffer")];
+    for (plural, name) in configurations {
+        api.edit(plural, "", name, |found| found["webhooks"][0]["clientConfig"]["caBundle"] = theirs.clone());
+    }
     until("readiness", || operator.readiness.is_ready()).await;
     for secret in ["coffer-ca", "coffer-webhook-tls", "coffer-broker-tls"] {
         assert!(api.get("secrets", "coffer-system", secret).is_none(), "{secret}");
     }
-    let untouched = api.get("mutatingwebhookconfigurations", "", "coffer").unwrap();
-    assert!(untouched["webhooks"][0]["clientConfig"]["caBundle"].is_null(), "{untouched}");
+    for (plural, name) in configurations {
+        let untouched = api.get(plural, "", name).unwrap();
+        assert_eq!(untouched["webhooks"][0]["clientConfig"]["caBundle"], theirs);
+    }
     operator.stop().await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn certificates_and_trust_come_up_without_any_vault_and_are_put_right() {
     let api = Api::new();
-    api.put("mutatingwebhookconfigurations", webhooks("MutatingWebhookConfiguration", "coffer"));
-    api.put("validatingwebhookconfigurations", webhooks("ValidatingWebhookConfiguration", "coffer"));
     let began = Instant::now();
     let operator = Operator::start(&api, "operator-0");
+    // The pods' configuration comes later.
+    let pods = api.remove(MUTATING, "", "coffer-pods");
     let bundle = |plural: &str, name: &str| {
         api.get(plural, "", name)
             .map(|found| found["webhooks"][0]["clientConfig"]["caBundle"].clone())
@@ -300,11 +314,7 @@ async fn certificates_and_trust_come_up_without_any_vault_and_are_put_right() {
     };
     let trusted =
         |plural: &str, name: &str| expected().is_some_and(|expected| bundle(plural, name) == expected);
-    until("trust", || {
-        trusted("mutatingwebhookconfigurations", "coffer")
-            && trusted("validatingwebhookconfigurations", "coffer")
-    })
-    .await;
+    until("trust", || trusted(MUTATING, "coffer") && trusted(VALIDATING, "coffer")).await;
     until("certificates", || {
         ["coffer-webhook-tls", "coffer-broker-tls"]
             .iter()
@@ -315,16 +325,14 @@ async fn certificates_and_trust_come_up_without_any_vault_and_are_put_right() {
     let secret = api.get("secrets", "coffer-system", "coffer-broker-tls").unwrap();
     assert_eq!(secret["type"], "kubernetes.io/tls");
 
-    // The pods' configuration comes later, and somebody empties the other one.
-    api.put("mutatingwebhookconfigurations", webhooks("MutatingWebhookConfiguration", "coffer-pods"));
-    api.edit("mutatingwebhookconfigurations", "", "coffer", |found| {
+    assert!(!operator.readiness.is_ready());
+    // And somebody empties the other one.
+    api.put(MUTATING, pods);
+    api.edit(MUTATING, "", "coffer", |found| {
         found["webhooks"][0]["clientConfig"]["caBundle"] = json!("AAAA");
     });
-    until("trust again", || {
-        trusted("mutatingwebhookconfigurations", "coffer")
-            && trusted("mutatingwebhookconfigurations", "coffer-pods")
-    })
-    .await;
+    until("trust again", || trusted(MUTATING, "coffer") && trusted(MUTATING, "coffer-pods")).await;
+    until("readiness", || operator.readiness.is_ready()).await;
     let before = api.get("secrets", "coffer-system", "coffer-webhook-tls");
     api.remove("secrets", "coffer-system", "coffer-broker-tls");
     until("the certificate again", || api.get("secrets", "coffer-system", "coffer-broker-tls").is_some())
