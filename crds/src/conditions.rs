@@ -65,7 +65,7 @@ pub mod reason {
         NAMESPACE_NOT_ALLOWED = "NamespaceNotAllowed" on "Ready":
             "The vault's `access.namespaces` does not admit this namespace.";
         NOT_ADOPTED = "NotAdopted" on "Ready":
-            "A Keyring or Envelope of this name belongs to an object with another uid. A restore user may adopt it with the annotation `coffer.dev/restore`.";
+            "A Keyring or Envelope of this name belongs to an object with another uid. It is left as it is.";
         KEYRING_INVALID = "KeyringInvalid" on "Ready":
             "The Keyring's signature or contents do not verify. Restore it from a backup; nothing is written meanwhile.";
         ENVELOPE_INVALID = "EnvelopeInvalid" on "Ready":

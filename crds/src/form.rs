@@ -25,7 +25,7 @@ struct Form {
 }
 
 /// Every pattern that a field written by users may have.
-const FORMS: [Form; 7] = [
+const FORMS: [Form; 8] = [
     Form {
         pattern: limits::LABEL_PATTERN,
         accepts: is_label,
@@ -50,6 +50,13 @@ const FORMS: [Form; 7] = [
         pattern: limits::ITEM_PATTERN,
         accepts: |text| text == "." || text == ".." || limits::is_item_key(text),
         problem: "must be the key of an item: 1 to 253 letters, digits, '.', '_' or '-'",
+    },
+    Form {
+        pattern: limits::SHA256_HEX_PATTERN,
+        accepts: |text| {
+            text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        },
+        problem: "must be a SHA-256 hash: 64 lower-case hexadecimal digits",
     },
     Form {
         pattern: duration::PATTERN,

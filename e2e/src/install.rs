@@ -17,6 +17,8 @@ use tokio::sync::OnceCell;
 pub const NAMESPACE: &str = "coffer-system";
 /// The release's name.
 pub const RELEASE: &str = "coffer";
+/// A user whom this installation lets write back a backup.
+pub const RESTORER: &str = "e2e-restorer";
 /// The images' tag: the chart's `appVersion`.
 const TAG: &str = env!("CARGO_PKG_VERSION");
 
@@ -52,7 +54,7 @@ pub async fn install(cluster: &Cluster) -> Result<()> {
     link_bin(cluster.layout(), cluster.programs(), Some(&built))?;
     let images = images::load(cluster, &of_product(cluster.layout(), &built)?).await?;
     let chart = cluster.layout().checkout().join("charts").join("coffer");
-    let identity = format!("{images} {}", fingerprint(&chart)?);
+    let identity = format!("{images} {} {RESTORER}", fingerprint(&chart)?);
     let mark = cluster.layout().state().join("installed");
     if fs::read_to_string(&mark).is_ok_and(|done| done == identity) && deployed(cluster).await {
         return Ok(());
@@ -64,7 +66,7 @@ pub async fn install(cluster: &Cluster) -> Result<()> {
         helm(cluster, &["upgrade", "--install", RELEASE])
             .arg(&chart)
             .args(["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "5m"])
-            .args(["--set-string", &annotation])
+            .args(["--set-string", &annotation, "--set", &format!("restoreUsers={{{RESTORER}}}")])
             .run()
             .await
     })

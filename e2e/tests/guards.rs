@@ -48,6 +48,13 @@ async fn without(cluster: &Cluster, ns: &Namespace, harm: &[&str], names: &str) 
     .await?;
     let after = ns.api::<Envelope>().get("github").await?;
     ensure!(before.metadata.resource_version == after.metadata.resource_version, "the Envelope was written");
+    // And whoever would use the moment to write in another's name meets the policy.
+    if harm[1] == "mutatingwebhookconfiguration" {
+        let forged = json!({"spec": {"onChange": "Restart", "lastWriter": {"username": "alice"}}});
+        let forge = ["patch", "connection", "github", "--type", "merge", "-p", &forged.to_string()];
+        let said = ns.kubectl().run(forge).refused().await?;
+        ensure!(said.contains("spec.lastWriter must name whoever sends this request"), "{said}");
+    }
     let events = ["get", "events", "--field-selector", "reason=GuardMissing", "-o", "name"];
     wait::until("the event", wait::SOON, async || {
         let events = ns.kubectl().run(events).ok().await?;

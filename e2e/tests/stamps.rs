@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use coffer_crds::limits::XWING_PUBLIC_KEY_CHARS;
-use coffer_crds::{Author, Connection, Release, Vault, VaultMember};
+use coffer_crds::{AccessToken, Author, Connection, Release, Vault, VaultMember};
 use e2e::install;
 use e2e::kubectl::Kubectl;
 use e2e::namespace::Namespace;
@@ -211,6 +211,40 @@ async fn a_release_for_somebody_else_is_refused() -> Result<()> {
         alice.run(["create", "-f", "-"]).input(&release(own)).ok().await?;
         let stored = ns.api::<Release>().get("mine").await?;
         assert_is(stored.spec.requester.as_ref(), "alice", "devs");
+
+        // Nor does anybody else take it away, whatever RBAC says.
+        let said = ns.kubectl().run(["delete", "release", "mine"]).refused().await?;
+        assert!(said.contains("only the requester deletes this object"), "{said}");
+        alice.run(["delete", "release", "mine"]).ok().await?;
+        Ok(())
+    })
+    .await
+}
+
+/// T20: a token names whoever issued it.
+#[tokio::test]
+async fn a_token_is_stamped_with_whoever_issues_it() -> Result<()> {
+    let cluster = install::installed().await?;
+    Namespace::lend(&cluster, "issuer", &[], async |ns| {
+        let team = team(ns).await?;
+        team.workload("web").await?;
+        let external = json!({"external": {"name": "laptop"}});
+        team.invite("laptop", "member", external).await?;
+        let token = |member: &str| {
+            let spec = json!({
+                "member": member, "sha256": "0".repeat(64), "prefix": "cof_abcd", "issuedBy": forged(),
+            });
+            json!({
+                "apiVersion": "coffer.dev/v1alpha1", "kind": "AccessToken",
+                "metadata": {"name": "laptop"}, "spec": spec,
+            })
+            .to_string()
+        };
+        let said = ns.kubectl().apply_refused(&token("web")).await?;
+        assert!(said.contains("only member 'web' itself may make tokens for it"), "{said}");
+        ns.kubectl().apply(&token("laptop")).await?;
+        let stored = ns.api::<AccessToken>().get("laptop").await?.spec.issued_by;
+        assert_is(stored.as_ref(), "kubernetes-admin", "system:authenticated");
         Ok(())
     })
     .await

@@ -53,6 +53,9 @@ pub struct Args {
         default_value = "system:serviceaccount:coffer-system:coffer-operator"
     )]
     pub operator_user: String,
+    /// User name of somebody who makes Vaults, members and Connections anew from a backup; may be given several times.
+    #[arg(long = "restore-user")]
+    pub restore_users: Vec<String>,
 }
 
 /// Serves until an end is asked for.
@@ -67,7 +70,12 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
     clock::watch(&client, &metrics, &shutdown);
     state::watch_cluster(&directory, &client, &readiness, &shutdown);
     let meters = metrics::Meters::register(&metrics);
-    let webhook = routes::Webhook { directory, meters, operator: args.operator_user };
+    let webhook = routes::Webhook {
+        directory,
+        meters,
+        operator: args.operator_user,
+        restore_users: args.restore_users,
+    };
     let service = warp::service(routes::routes(Arc::new(webhook)));
     serve_tls(args.tls.into(), service, &readiness, &shutdown).await?;
     Ok(())

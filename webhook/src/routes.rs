@@ -15,7 +15,7 @@ use crate::{
     refusal::Refusal,
     review::{self, Admitted, Operation, Request},
     state::Directory,
-    validate::{self, Circumstances},
+    validate::{self, Circumstances, restored},
 };
 
 /// Two objects of the API server's own limit of 3 MiB, and room for the review around them.
@@ -29,6 +29,8 @@ pub struct Webhook {
     pub meters: Meters,
     /// The operator's user name.
     pub operator: String,
+    /// Users who make objects anew from a backup.
+    pub restore_users: Vec<String>,
 }
 
 /// What a path decides.
@@ -37,6 +39,7 @@ enum Door {
     AdmitVault,
     AdmitVaultMember,
     AdmitConnection,
+    AdmitAccessToken,
     AdmitPod,
     ValidateVault,
     ValidateVaultMember,
@@ -50,6 +53,7 @@ impl Door {
             ("admit", "vaults") => Self::AdmitVault,
             ("admit", "vaultmembers") => Self::AdmitVaultMember,
             ("admit", "connections") => Self::AdmitConnection,
+            ("admit", "accesstokens") => Self::AdmitAccessToken,
             ("admit", "pods") => Self::AdmitPod,
             ("validate", "vaults") => Self::ValidateVault,
             ("validate", "vaultmembers") => Self::ValidateVaultMember,
@@ -66,7 +70,7 @@ impl Door {
             Self::AdmitVaultMember | Self::ValidateVaultMember => "VaultMember",
             Self::AdmitConnection | Self::ValidateConnection => "Connection",
             Self::AdmitPod => "Pod",
-            Self::ValidateAccessToken => "AccessToken",
+            Self::AdmitAccessToken | Self::ValidateAccessToken => "AccessToken",
         }
     }
 }
@@ -128,7 +132,11 @@ impl Webhook {
         if !request.sub_resource.is_empty() {
             return Ok(Admitted::default());
         }
+        let restores = restored::is_restored(&request, &self.restore_users);
         match door {
+            Door::AdmitVault if restores => restored::vault(request),
+            Door::AdmitVaultMember if restores => restored::vault_member(request),
+            Door::AdmitConnection if restores => restored::connection(request),
             Door::AdmitPod => inject::admit(request, directory, &circumstances).await,
             Door::AdmitVault if writes => validate::vault::admit(request, directory, &circumstances).await,
             Door::AdmitVaultMember if writes => {
@@ -138,6 +146,7 @@ impl Webhook {
                 let mut rng = UnwrapErr(SysRng);
                 validate::connection::admit(request, directory, &circumstances, &mut rng).await
             }
+            Door::AdmitAccessToken => validate::access_token::admit(request, directory, &circumstances).await,
             Door::ValidateVault if deletes => {
                 validate::vault::delete(&request, directory, &circumstances).await
             }

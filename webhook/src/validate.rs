@@ -3,6 +3,7 @@
 pub mod acceptance;
 pub mod access_token;
 pub mod connection;
+pub mod restored;
 pub mod vault;
 pub mod vault_member;
 
@@ -20,7 +21,7 @@ use serde_json::Value;
 
 use crate::{
     refusal::Refusal,
-    review::UserInfo,
+    review::{Request, UserInfo},
     state::{Key, Look, Tables},
 };
 
@@ -166,6 +167,12 @@ pub fn typed<K: DeserializeOwned>(object: &Value, schema: &SpecSchema) -> Result
     check_form(object, &Value::Null, schema)?;
     let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default().to_lowercase();
     Err(Refusal::field("spec", format!("does not fit the schema; see kubectl explain {kind}.spec")))
+}
+
+/// The object that a DELETE is about; `None` when it does not fit its schema, as after somebody wrote straight into etcd.
+/// Nobody has anything of such an object (T45), so that RBAC alone says who clears up.
+pub fn stored<K: DeserializeOwned>(request: &Request) -> Option<K> {
+    K::deserialize(request.old_object.expose()).ok()
 }
 
 /// Checks that the spec has the form that its schema asks for, where it differs from `old`. The API server does the

@@ -6,7 +6,7 @@ use proptest::string::string_regex;
 use serde_json::json;
 
 use super::*;
-use crate::{Connection, Vault, VaultMember};
+use crate::{AccessToken, Connection, Vault, VaultMember};
 
 fn spec_schema(crd: impl serde::Serialize) -> Value {
     let crd = serde_json::to_value(crd).expect("a CRD is JSON");
@@ -167,9 +167,8 @@ fn patterns(schema: &Value, found: &mut BTreeSet<String>) {
 #[test]
 fn every_pattern_that_users_meet_has_words() {
     let mut found = BTreeSet::new();
-    for schema in [spec_schema(Vault::crd()), spec_schema(VaultMember::crd()), spec_schema(Connection::crd())]
-    {
-        patterns(&schema, &mut found);
+    for kind in [Vault::crd(), VaultMember::crd(), Connection::crd(), AccessToken::crd()] {
+        patterns(&spec_schema(kind), &mut found);
     }
     let worded: BTreeSet<String> = FORMS.iter().map(|form| form.pattern.to_owned()).collect();
     assert_eq!(found, worded);

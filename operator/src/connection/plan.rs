@@ -145,7 +145,7 @@ fn open<'k, 's>(
     let connection = &facts.connection;
     if Some(&envelope.spec.connection.uid) != connection.metadata.uid.as_ref() {
         let message = format!(
-            "Envelope '{}' belongs to a Connection of uid {} that is gone; delete the Envelope, or have a restore user adopt it",
+            "Envelope '{}' belongs to a Connection of uid {} that is gone; it is left as it is. Delete it if nothing in it is needed",
             envelope.name_any(),
             envelope.spec.connection.uid
         );

@@ -124,10 +124,9 @@ fn keyring(facts: &Facts, now: Timestamp, rng: &mut impl CryptoRng) -> Result<Ke
     };
     if keyring.spec.vault_uid != uid {
         let message = format!(
-            "Keyring '{}' belongs to a Vault of uid {} that is gone; a restore user may adopt it with the annotation {}",
+            "Keyring '{}' belongs to a Vault of uid {} that is gone; it is left as it is. Delete it if nothing in it is needed",
             facts.key().name,
             keyring.spec.vault_uid,
-            coffer_crds::annotations::RESTORE
         );
         return Err(Wanted::not_ready(reason::NOT_ADOPTED, message));
     }

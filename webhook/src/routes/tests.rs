@@ -7,7 +7,12 @@ use crate::fixtures::{Custodian, OPERATOR, cluster, review, vault};
 fn served() -> (BoxedFilter<(impl Reply,)>, coffer_runtime::Metrics) {
     let metrics = coffer_runtime::Metrics::new();
     let meters = Meters::register(&metrics);
-    let webhook = Webhook { directory: cluster(&Custodian::new()), meters, operator: String::from(OPERATOR) };
+    let webhook = Webhook {
+        directory: cluster(&Custodian::new()),
+        meters,
+        operator: String::from(OPERATOR),
+        restore_users: Vec::new(),
+    };
     (routes(Arc::new(webhook)), metrics)
 }
 
@@ -32,7 +37,7 @@ fn connection() -> Value {
 
 #[tokio::test]
 async fn every_path_answers_with_the_request_s_uid() {
-    for path in ["vaults", "vaultmembers", "connections", "pods"] {
+    for path in ["vaults", "vaultmembers", "connections", "accesstokens", "pods"] {
         let answer =
             ask(&format!("/admit/{path}"), &review("CREATE", "alice", connection(), Value::Null)).await;
         assert_eq!(answer["response"]["uid"], "r-1", "{path}");
@@ -77,7 +82,7 @@ async fn what_is_no_admission_request_gets_a_clear_4xx() {
 
 #[tokio::test]
 async fn a_status_is_never_touched() {
-    for path in ["vaults", "vaultmembers", "connections", "pods"] {
+    for path in ["vaults", "vaultmembers", "connections", "accesstokens", "pods"] {
         let mut review = review("UPDATE", "mallory", connection(), connection());
         review["request"]["subResource"] = "status".into();
         let answer = ask(&format!("/admit/{path}"), &review).await;

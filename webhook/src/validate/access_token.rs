@@ -1,17 +1,66 @@
-//! AccessTokens: who may revoke one.
+//! AccessTokens: who may make and revoke one.
 
 use coffer_crds::AccessToken;
 use coffer_policy::writes;
 use kube::CustomResourceExt as _;
+use serde_json::Value;
 
-use super::{Circumstances, Facts, SpecSchema, caller, refuse, spec_schema, typed};
+use super::{Circumstances, Facts, SpecSchema, caller, check_form, refuse, spec_schema, stored, typed};
 use crate::{
+    draft::Draft,
     refusal::Refusal,
-    review::{Admitted, Request},
-    state::{Directory, Key, Look},
+    review::{Admitted, Operation, Request},
+    stamp::stamp,
+    state::{Directory, Key, Look, Tables},
 };
 
 static SCHEMA: SpecSchema = SpecSchema::new(|| spec_schema(&AccessToken::crd()));
+
+/// Decides a CREATE and stamps it: `issuedBy` says who made it. A token never changes, as its schema says.
+///
+/// # Errors
+/// [`Refusal`].
+pub async fn admit(
+    mut request: Request,
+    directory: &Directory,
+    circumstances: &Circumstances<'_>,
+) -> Result<Admitted, Refusal> {
+    if request.operation != Operation::Create {
+        return Ok(Admitted::default());
+    }
+    let mut draft = Draft::new(std::mem::take(&mut request.object));
+    let new: AccessToken = typed(draft.object(), &SCHEMA)?;
+    check_form(draft.object(), &Value::Null, &SCHEMA)?;
+    let caller = caller(&request.user_info);
+    directory
+        .wait(|tables| {
+            let Some(facts) = facts(tables, &request.namespace, &new, circumstances) else {
+                let member = &new.spec.member;
+                let problem =
+                    format!("there is no VaultMember '{member}' in namespace '{}'", request.namespace);
+                return Look::Unless(Err(Refusal::field("spec.member", problem)));
+            };
+            match writes::access_token(&caller, &facts.view(circumstances), None, Some(&new)) {
+                Ok(()) => Look::Settled(Ok(())),
+                Err(refusal) => refuse(refusal, &facts, &caller),
+            }
+        })
+        .await?;
+    stamp(&mut draft, &["spec", "issuedBy"], &Value::Null, &request.user_info, true)?;
+    Ok(Admitted { patch: draft.into_patch(), warnings: Vec::new() })
+}
+
+/// The vault of the token's member; `None` when one of the two is gone.
+fn facts(
+    tables: &Tables,
+    namespace: &str,
+    token: &AccessToken,
+    circumstances: &Circumstances<'_>,
+) -> Option<Facts> {
+    let member = tables.member(&Key::new(namespace, &token.spec.member))?;
+    let vault = tables.vault(&Key::new(namespace, &member.spec.vault))?;
+    Some(Facts::gather(tables, vault, circumstances.now))
+}
 
 /// Decides a DELETE.
 ///
@@ -22,16 +71,14 @@ pub async fn delete(
     directory: &Directory,
     circumstances: &Circumstances<'_>,
 ) -> Result<Admitted, Refusal> {
-    let old: AccessToken = typed(request.old_object.expose(), &SCHEMA)?;
+    let Some(old) = stored::<AccessToken>(request) else { return Ok(Admitted::default()) };
     let caller = caller(&request.user_info);
     directory
         .wait(|tables| {
-            let member = tables.member(&Key::new(&request.namespace, &old.spec.member));
-            let vault =
-                member.and_then(|member| tables.vault(&Key::new(&request.namespace, &member.spec.vault)));
             // The token of a member, or of a vault, that is gone opens nothing.
-            let Some(vault) = vault else { return Look::Settled(Ok(())) };
-            let facts = Facts::gather(tables, vault, circumstances.now);
+            let Some(facts) = facts(tables, &request.namespace, &old, circumstances) else {
+                return Look::Settled(Ok(()));
+            };
             match writes::access_token(&caller, &facts.view(circumstances), Some(&old), None) {
                 Ok(()) => Look::Settled(Ok(())),
                 Err(refusal) => refuse(refusal, &facts, &caller),
@@ -40,3 +87,6 @@ pub async fn delete(
         .await?;
     Ok(Admitted::default())
 }
+
+#[cfg(test)]
+mod tests;

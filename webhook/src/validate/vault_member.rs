@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Circumstances, Facts, SpecSchema, acceptance, caller, check_form, check_subject, refuse, spec_schema,
-    typed, vault_named,
+    stored, typed, vault_named,
 };
 use crate::{
     draft::Draft,
@@ -18,7 +18,7 @@ use crate::{
 };
 
 const STAMPS: Paths<'_> = &[&["lastWriter"], &["invitedBy"], &["acceptance", "by"]];
-static SCHEMA: SpecSchema = SpecSchema::new(|| spec_schema(&VaultMember::crd()));
+pub(super) static SCHEMA: SpecSchema = SpecSchema::new(|| spec_schema(&VaultMember::crd()));
 
 /// Decides a CREATE or UPDATE and stamps it: `invitedBy` vouches for what the membership grants, `acceptance.by` for
 /// the acceptance, `lastWriter` for everything.
@@ -81,7 +81,7 @@ pub async fn delete(
     directory: &Directory,
     circumstances: &Circumstances<'_>,
 ) -> Result<Admitted, Refusal> {
-    let old = read(request.old_object.expose())?;
+    let Some(old) = stored::<VaultMember>(request) else { return Ok(Admitted::default()) };
     let key = Key::new(&request.namespace, &old.spec.vault);
     let caller = caller(&request.user_info);
     directory

@@ -130,6 +130,23 @@ func TestInvitationsAndAcceptancesNameTheirAuthor(t *testing.T) {
 	})
 }
 
+func TestATokenNamesWhoeverIssuesIt(t *testing.T) {
+	token := func(by user.Info, prefix string) object {
+		return made(map[string]any{"member": "ci", "prefix": prefix, "issuedBy": author(by)})
+	}
+	on := func(by user.Info, operation admission.Operation, object, old object) request {
+		return request{by: by, operation: operation, resource: "accesstokens", object: object, old: old}
+	}
+	const policy = "coffer-token-authors"
+	expect(t, []expectation{
+		{"issued in one's own name", policy, on(alice, admission.Create, token(alice, "a"), nil), false},
+		{"issued in another's name", policy, on(mallory, admission.Create, token(alice, "a"), nil), true},
+		{"issued in nobody's name", policy, on(mallory, admission.Create, made(map[string]any{"member": "ci"}), nil), true},
+		{"no change, by the garbage collector", policy, on(collector, admission.Update, token(alice, "a"), token(alice, "a")), false},
+		{"a change in the issuer's name", policy, on(mallory, admission.Update, token(alice, "b"), token(alice, "a")), true},
+	})
+}
+
 func TestKeysAreWrittenByTheOperatorAlone(t *testing.T) {
 	keyring := func(current int64) object { return made(map[string]any{"current": current}) }
 	labelled := keyring(1).with("metadata", map[string]any{"name": "x", "labels": map[string]any{"a": "b"}})
