@@ -226,10 +226,10 @@ async fn a_release_for_somebody_else_is_refused() -> Result<()> {
 async fn a_token_is_stamped_with_whoever_issues_it() -> Result<()> {
     let cluster = install::installed().await?;
     Namespace::lend(&cluster, "issuer", &[], async |ns| {
-        let team = team(ns).await?;
-        team.workload("web").await?;
-        let external = json!({"external": {"name": "laptop"}});
-        team.invite("laptop", "member", external).await?;
+        team(ns).await?;
+        let alice = ns.member("alice", &["devs"]).await?;
+        let external = json!({"external": {}});
+        alice.apply(&member("laptop", "member", external).to_string()).await?;
         let token = |member: &str| {
             let spec = json!({
                 "member": member, "sha256": "0".repeat(64), "prefix": "cof_abcd", "issuedBy": forged(),
@@ -240,11 +240,11 @@ async fn a_token_is_stamped_with_whoever_issues_it() -> Result<()> {
             })
             .to_string()
         };
-        let said = ns.kubectl().apply_refused(&token("web")).await?;
-        assert!(said.contains("only member 'web' itself may make tokens for it"), "{said}");
-        ns.kubectl().apply(&token("laptop")).await?;
+        let said = alice.apply_refused(&token("bob")).await?;
+        assert!(said.contains("only member 'bob' itself may make tokens for it"), "{said}");
+        alice.apply(&token("laptop")).await?;
         let stored = ns.api::<AccessToken>().get("laptop").await?.spec.issued_by;
-        assert_is(stored.as_ref(), "kubernetes-admin", "system:authenticated");
+        assert_is(stored.as_ref(), "alice", "devs");
         Ok(())
     })
     .await

@@ -101,8 +101,9 @@ topologySpreadConstraints:
 securityContext:
   runAsNonRoot: true
   {{- range $field := list "runAsUser" "runAsGroup" "fsGroup" }}
-  {{- with index $.root.Values.podSecurityContext $field }}
-  {{ $field }}: {{ int64 . }}
+  {{- $id := index $.root.Values.podSecurityContext $field }}
+  {{- if not (kindIs "invalid" $id) }}
+  {{ $field }}: {{ int64 $id }}
   {{- end }}
   {{- end }}
   fsGroupChangePolicy: OnRootMismatch

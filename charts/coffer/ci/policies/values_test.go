@@ -147,8 +147,8 @@ func TestEveryPodTakesThePullSecretsTolerationsAndRegistry(t *testing.T) {
 	for _, pod := range all[*core.Pod](objects) {
 		templates[pod.Name] = core.PodTemplateSpec{ObjectMeta: pod.ObjectMeta, Spec: pod.Spec}
 	}
-	if len(templates) != 5 {
-		t.Fatalf("four components and a test were expected, not %d", len(templates))
+	if len(templates) != 6 {
+		t.Fatalf("four components, a test and the question before uninstalling were expected, not %d", len(templates))
 	}
 	for name, template := range templates {
 		spec := template.Spec
@@ -158,7 +158,7 @@ func TestEveryPodTakesThePullSecretsTolerationsAndRegistry(t *testing.T) {
 		if spec.Containers[0].Resources.Requests.Memory().IsZero() || spec.Containers[0].Resources.Requests.Cpu().IsZero() || spec.Containers[0].Resources.Limits.Memory().IsZero() {
 			t.Errorf("%s asks for nothing", name)
 		}
-		if name == "coffer-test" {
+		if name == "coffer-test" || name == "coffer-uninstall" {
 			continue
 		}
 		if spec.PriorityClassName != "ours" {
@@ -174,7 +174,7 @@ func TestEveryPodTakesThePullSecretsTolerationsAndRegistry(t *testing.T) {
 func TestReplicasAreSpreadAndNeverHeldBack(t *testing.T) {
 	for name, template := range podTemplates(render(t)) {
 		constraints := template.Spec.TopologySpreadConstraints
-		if name == "coffer-node" {
+		if name == "coffer-node" || name == "coffer-uninstall" {
 			continue
 		}
 		if len(constraints) != 2 {
