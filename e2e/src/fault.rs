@@ -344,13 +344,17 @@ async fn requests(cluster: &Cluster) -> Result<f64> {
     Ok(ours.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum())
 }
 
-/// Wait until a component of the cluster that was started again answers, and the node is ready.
+/// Start whichever of the cluster's components has ended, as a machine's own supervisor would, until all answer and the
+/// node is ready.
 ///
 /// # Errors
 /// If that takes too long.
 pub async fn cluster_well(cluster: &Cluster) -> Result<()> {
-    for component in Component::ALL {
-        cluster.start(component)?;
-    }
-    cluster.settle(RECOVERY).await
+    wait::until("the cluster to be well", RECOVERY, async || {
+        for component in Component::ALL {
+            cluster.start(component)?;
+        }
+        cluster.settle(Duration::from_secs(15)).await.map(Some)
+    })
+    .await
 }

@@ -87,16 +87,20 @@ impl Process {
 /// When this process started; `None` if there is none, or only its remains.
 fn started(pid: i32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    parse_stat(&stat)
+    let (started, remains) = parse_stat(&stat)?;
+    // Of a process with many threads the first may be a zombie while others still hold its sockets.
+    let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|tasks| tasks.count() > 1);
+    (!remains || threads()).then_some(started)
 }
 
-/// The start time out of a line of `/proc/<pid>/stat`; `None` for zombies.
-fn parse_stat(stat: &str) -> Option<u64> {
+/// The start time out of a line of `/proc/<pid>/stat`, and whether its first thread is a zombie.
+fn parse_stat(stat: &str) -> Option<(u64, bool)> {
     // The name in parentheses may hold anything, parentheses and spaces too.
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace();
     let state = fields.next()?;
-    (!matches!(state, "Z" | "X")).then(|| fields.nth(18)?.parse().ok())?
+    let remains = matches!(state, "Z" | "X");
+    Some((fields.nth(18)?.parse().ok()?, remains))
 }
 
 /// A named process with a pid file and a log.
@@ -194,8 +198,8 @@ mod tests {
     #[test]
     fn a_process_name_with_parentheses_does_not_confuse_the_start_time() {
         let stat = "4242 (a) b (c) S 1 4242 4242 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 1 1 1";
-        assert_eq!(parse_stat(stat), Some(987_654));
-        assert_eq!(parse_stat(&stat.replace(") S", ") Z")), None);
+        assert_eq!(parse_stat(stat), Some((987_654, false)));
+        assert_eq!(parse_stat(&stat.replace(") S", ") Z")), Some((987_654, true)));
     }
 
     #[test]
