@@ -21,7 +21,13 @@ impl Kept {
         let text = cluster.kubectl().run(get).ok().await?;
         let mut object: Value = serde_json::from_str(&text).context("read an object")?;
         // Whoever installed it stays the owner of its fields, or the next upgrade meets a stranger's.
-        let manager = object["metadata"]["managedFields"][0]["manager"].as_str().unwrap_or("helm").to_owned();
+        let managers = object["metadata"]["managedFields"].as_array().into_iter().flatten();
+        // Not of a status, and not of the one field of a webhook configuration that is the operator's.
+        let whole = managers.filter(|entry| entry["subresource"].is_null());
+        let names: Vec<_> = whole.filter_map(|entry| entry["manager"].as_str()).collect();
+        let manager =
+            names.iter().find(|name| **name == "helm").or(names.first()).map_or("helm", |name| *name);
+        let manager = manager.to_owned();
         if let Some(fields) = object.as_object_mut() {
             fields.remove("status");
         }

@@ -8,10 +8,11 @@ use crate::cluster::Cluster;
 use crate::namespace::Namespace;
 use crate::progress::step;
 use crate::team::{INJECTED, Team};
+use crate::wait;
 use anyhow::{Context, Result};
-use coffer_crds::Connection;
+use coffer_crds::{Connection, Envelope};
 use futures::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
 use serde_json::json;
@@ -36,7 +37,7 @@ pub async fn measure(cluster: &Cluster, sizes: &Sizes) -> Result<Vec<Figure>> {
         team.workload("web").await?;
         let result = in_namespace(ns, &team, sizes).await;
         // Also after a failure: the namespace's own deletion is slow with so much in it.
-        let cleared = step("removing the Connections", clear(&ns.api())).await;
+        let cleared = step("removing the Connections", clear(ns)).await;
         figures = result?;
         cleared
     })
@@ -168,8 +169,16 @@ async fn unrelated(secrets: &Api<Secret>, number: usize) -> Result<()> {
     stream::iter((0..number).map(create)).buffer_unordered(AT_ONCE).try_collect::<()>().await
 }
 
-async fn clear(connections: &Api<Connection>) -> Result<()> {
-    Names { api: connections.clone(), selector: "" }.remove().await
+/// Until nothing is left for the namespace's own deletion to wait for.
+async fn clear(ns: &Namespace) -> Result<()> {
+    Names { api: ns.api::<Connection>(), selector: "" }.remove().await?;
+    Names { api: ns.api::<Event>(), selector: "" }.remove().await?;
+    let envelopes = ns.api::<Envelope>();
+    wait::until("the garbage collector to take the Envelopes", ALL, async || {
+        let left = envelopes.list_metadata(&ListParams::default().limit(1)).await?;
+        Ok(left.items.is_empty().then_some(()))
+    })
+    .await
 }
 
 /// Objects that go one by one: the API server deletes a collection of thousands too slowly for one request.
@@ -186,8 +195,11 @@ where
         let all = self.api.list_metadata(&ListParams::default().labels(self.selector)).await?;
         let names = all.items.into_iter().filter_map(|object| object.metadata.name);
         let remove = async |name: String| {
-            let removed = self.api.delete(&name, &DeleteParams::background()).await;
-            removed.map(drop).with_context(|| format!("remove {name}"))
+            match self.api.delete(&name, &DeleteParams::background()).await {
+                // An event ends by itself.
+                Err(kube::Error::Api(error)) if error.code == 404 => Ok(()),
+                removed => removed.map(drop).with_context(|| format!("remove {name}")),
+            }
         };
         stream::iter(names.map(remove)).buffer_unordered(AT_ONCE).try_collect::<()>().await
     }
