@@ -68,9 +68,13 @@ impl From<crate::TlsArgs> for ServeTls {
     }
 }
 
-/// A client that has not finished its handshake or its headers by now is not going to.
+/// A client that has not finished its handshake by now is not going to.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the next request's headers may take, on a connection that is kept as well. Longer than the 90 s for which
+/// clients in Go keep an idle connection (`net/http`, `Transport.IdleConnTimeout`), the API server among them: whoever
+/// gives up first must be the client, or a request that it sends at that moment is lost.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Serves `service` (such as `warp::service(routes)`) over TLS until an end is asked for, then drains. HTTP/2 and
 /// HTTP/1.1. Adds the readiness check `tls`, which is met once the certificate is loaded and the port is open: at the

@@ -126,6 +126,23 @@ async fn text(response: Response<Incoming>) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
 
+/// The API server keeps an idle connection for 90 s, and loses the request that meets its end.
+#[tokio::test]
+async fn an_idle_connection_is_there_for_as_long_as_the_api_server_may_use_it() {
+    let server = Server::start(|_| {}).await;
+    server.authority.issue_into(server.dir.path());
+    server.ready().await;
+    let client = server.http();
+    let peer = async || text(client.get(server.url("/peer")).await.unwrap()).await;
+    let first = peer().await;
+    tokio::time::pause();
+    for _ in 0..95 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    tokio::time::resume();
+    assert_eq!(peer().await, first, "the server closed the connection");
+}
+
 #[tokio::test]
 async fn the_port_waits_for_its_certificate_and_then_serves_and_knows_who_asks() {
     let server = Server::start(|_| {}).await;
