@@ -69,7 +69,7 @@ pub mod reason {
         KEYRING_INVALID = "KeyringInvalid" on "Ready":
             "The Keyring's signature or contents do not verify. Restore it from a backup; nothing is written meanwhile.";
         ENVELOPE_INVALID = "EnvelopeInvalid" on "Ready":
-            "The Envelope's signature or contents do not verify. Restore it from a backup, or give the Connection a new value.";
+            "The Envelope's signature or contents do not verify. Restore it from a backup, or delete it and give the Connection its values again.";
         CUSTODIAN_UNAVAILABLE = "CustodianUnavailable" on "Ready":
             "The custodian root cannot be opened. Nothing is replaced; restore the Secret or the root of trust.";
         UNKNOWN_OWNER = "UnknownOwner" on "Ready, ScopeResolved":

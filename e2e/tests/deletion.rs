@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use anyhow::{Context, Result, ensure};
+use coffer_crds::limits::XWING_PUBLIC_KEY_CHARS;
 use coffer_crds::{Connection, VaultMember};
 use e2e::cluster::Cluster;
 use e2e::fault;
@@ -25,6 +26,19 @@ async fn vault(ns: &Namespace) -> Result<Team<'_>> {
     let alice = ns.member("alice", &[]).await?;
     alice.apply(&team.manifest("github", &["*"], &[("token", "of-alice")]).to_string()).await?;
     team.ready("github").await?;
+    // The only kinds whose deletion a policy guards.
+    let requester = json!({"username": "alice", "groups": ["system:authenticated"]});
+    for (kind, spec) in [
+        ("Release", json!({"connections": [{"name": "github"}], "requester": requester})),
+        ("AuditQuery", json!({"requester": requester})),
+    ] {
+        let mut request = json!({
+            "apiVersion": "coffer.dev/v1alpha1", "kind": kind, "metadata": {"name": "asked"}, "spec": spec,
+        });
+        request["spec"]["vault"] = json!("team");
+        request["spec"]["publicKey"] = json!("A".repeat(XWING_PUBLIC_KEY_CHARS));
+        alice.run(["create", "-f", "-"]).input(&request.to_string()).ok().await?;
+    }
     Ok(team)
 }
 

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use coffer_crds::{Connection, conditions};
+use coffer_crds::{Connection, Envelope, conditions};
 use e2e::install;
 use e2e::namespace::{Namespace, shell_pod};
 use e2e::team::{INJECTED, Team, asking};
@@ -262,7 +262,20 @@ async fn what_shows_only_later_stands_in_a_condition() -> Result<()> {
             says(ns, "github", conditions::READY, conditions::reason::SEALED_DATA_UNREADABLE, words).await?;
         ensure!(kept.status.as_ref().and_then(|status| status.version) == Some(1), "{:?}", kept.status);
         ns.kubectl().apply(&update(&sealed)).await?;
-        team.ready("github").await.map(drop)
+        team.ready("github").await?;
+
+        // Copied to another name, and to the same name in another vault: it opens for neither.
+        ns.kubectl().run(["delete", "connection", "github"]).ok().await?;
+        wait::absent(&ns.api::<Envelope>(), "github", wait::SOON).await?;
+        Team::with_spec(ns, "other", json!({})).await?;
+        for (name, vault) in [("copied", "team"), ("github", "other")] {
+            let copy = json!({"vault": {"name": vault}, "sealedData": {"token": STANDARD.encode(&sealed)}});
+            ns.kubectl().apply(&object("Connection", name, copy).to_string()).await?;
+            let told =
+                says(ns, name, conditions::READY, conditions::reason::SEALED_DATA_UNREADABLE, words).await?;
+            ensure!(told.status.as_ref().and_then(|status| status.version).is_none(), "{:?}", told.status);
+        }
+        Ok(())
     })
     .await
 }

@@ -22,11 +22,14 @@ async fn uninstalling_is_refused_while_an_injected_pod_runs_and_names_it() -> Re
         let before = drivers.get("coffer-node").await?.uid();
 
         let said = helm(&cluster, &["uninstall", RELEASE, "--namespace", NAMESPACE]).refused().await;
-        // Helm calls the release `uninstalling` from now on, and takes it back so.
-        helm(&cluster, &["rollback", RELEASE, "--namespace", NAMESPACE, "--wait", "--timeout", "2m"])
-            .run()
-            .await?;
+        // Helm calls the release `uninstalling` from now on, and takes it back by the very command that was told.
+        let told = said.as_ref().ok().and_then(|said| said.split("To keep Coffer instead: helm ").nth(1));
+        let told =
+            told.and_then(|rest| rest.lines().next()).unwrap_or("rollback coffer --namespace coffer-system");
+        let told: Vec<_> = told.split(' ').chain(["--wait", "--timeout", "2m"]).collect();
+        helm(&cluster, &told).run().await?;
         let said = said?;
+        assert!(said.contains(&format!("To keep Coffer instead: helm rollback {RELEASE} ")), "{said}");
         assert!(said.contains(&format!("pod {}/web on node ", ns.name())), "{said}");
         assert_eq!(drivers.get("coffer-node").await?.uid(), before, "the driver was removed");
         assert_eq!(ns.kubectl().exec("web", &["cat", "/coffer/github/token"]).await?, "ghp_value");

@@ -71,10 +71,17 @@ pub struct Cli {
 }
 
 /// What the program does besides operating.
-#[derive(Clone, Copy, Debug, clap::Subcommand)]
+#[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
     /// Name the running pods that need the node driver; exit code 1 if there are any
-    MayUninstall,
+    MayUninstall {
+        /// What to run in order to keep Coffer, as the refusal says it
+        #[arg(
+            long,
+            default_value = "helm rollback RELEASE REVISION, with the revision that helm history shows"
+        )]
+        to_keep: String,
+    },
 }
 
 /// How to operate.

@@ -12,10 +12,10 @@ use coffer_operator::{Cli, Command, uninstall};
 async fn main() -> anyhow::Result<ExitCode> {
     let cli = Cli::parse();
     match cli.command {
-        Some(Command::MayUninstall) => {
+        Some(Command::MayUninstall { to_keep }) => {
             coffer_runtime::start::install_crypto_provider();
             let injected = uninstall::injected(coffer_runtime::client().await?).await?;
-            let Some(refusal) = uninstall::refusal(&injected) else { return Ok(ExitCode::SUCCESS) };
+            let Some(refusal) = uninstall::refusal(&injected, &to_keep) else { return Ok(ExitCode::SUCCESS) };
             io::stdout().write_all(refusal.as_bytes())?;
             Ok(ExitCode::FAILURE)
         }

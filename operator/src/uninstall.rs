@@ -59,8 +59,8 @@ fn mounted(pod: &Pod) -> Option<Injected> {
     })
 }
 
-/// Why it may not go, for people; `None` if it may.
-pub fn refusal(injected: &[Injected]) -> Option<String> {
+/// Why it may not go, for people; `None` if it may. `to_keep` is the command by which the installation stays.
+pub fn refusal(injected: &[Injected], to_keep: &str) -> Option<String> {
     if injected.is_empty() {
         return None;
     }
@@ -76,9 +76,10 @@ pub fn refusal(injected: &[Injected]) -> Option<String> {
     if let Some(more @ 1..) = injected.len().checked_sub(NAMED) {
         let _ = writeln!(text, "  and {more} more");
     }
-    text.push_str(
-        "Delete them, and uninstall again. To keep Coffer instead: helm rollback; Helm refuses upgrades after an \
-         uninstallation that was begun.\n",
+    // Writing into a String cannot fail.
+    let _ = writeln!(
+        text,
+        "Delete them, and uninstall again. To keep Coffer instead: {to_keep}\nUntil one of the two Helm refuses upgrades."
     );
     Some(text)
 }
@@ -128,15 +129,16 @@ mod tests {
             let one = |n| Injected { namespace: "team-a".into(), name: format!("web-{n}"), node: "n".into() };
             (0..count).map(one).collect()
         };
-        assert_eq!(refusal(&[]), None);
-        let one = refusal(&pods(1)).unwrap();
+        assert_eq!(refusal(&[], "keep"), None);
+        let one = refusal(&pods(1), "keep").unwrap();
         assert!(one.contains("files, 1, could") && one.contains("  pod team-a/web-0 on node n\n"), "{one}");
-        let many = refusal(&pods(NAMED + 7)).unwrap();
+        assert!(one.contains("To keep Coffer instead: keep\n"), "{one}");
+        let many = refusal(&pods(NAMED + 7), "keep").unwrap();
         assert!(
             many.contains("files, 57, could") && many.contains("web-49") && !many.contains("web-50"),
             "{many}"
         );
         assert!(many.contains("  and 7 more\n"), "{many}");
-        assert!(!refusal(&pods(NAMED)).unwrap().contains("more\n"));
+        assert!(!refusal(&pods(NAMED), "keep").unwrap().contains("more\n"));
     }
 }

@@ -24,12 +24,14 @@ pub const TOLERATED: SignedDuration = SignedDuration::from_secs(10);
 /// The metric `coffer_clock_skew_seconds`.
 pub type Skew = Gauge<f64, AtomicU64>;
 
-/// Registers the metric.
+/// Registers the metric; `NaN` until the clocks were compared.
 pub fn register(metrics: &Metrics) -> Skew {
+    let skew = Skew::default();
+    skew.set(f64::NAN);
     metrics.register(
         "clock_skew_seconds",
-        "How far this machine's clock is ahead of the API server's (behind: negative); 0 within what can be told",
-        Skew::default(),
+        "How far this machine's clock is ahead of the API server's (behind: negative); 0 within what can be told, NaN before",
+        skew,
     )
 }
 

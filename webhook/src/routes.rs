@@ -134,7 +134,7 @@ impl Webhook {
         }
         let restores = restored::is_restored(&request, &self.restore_users);
         match door {
-            Door::AdmitVault if restores => restored::vault(request),
+            Door::AdmitVault if restores && restored::has_owners(&request) => restored::vault(request),
             Door::AdmitVaultMember if restores => restored::vault_member(request),
             Door::AdmitConnection if restores => restored::connection(request),
             Door::AdmitPod => inject::admit(request, directory, &circumstances).await,

@@ -7,13 +7,13 @@ pub mod restored;
 pub mod vault;
 pub mod vault_member;
 
-use std::sync::LazyLock;
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use coffer_crds::{
-    Subject, Vault, VaultMember,
+    Subject, Vault, VaultMember, VaultSpec,
     form::{Misfit, misfit},
 };
-use coffer_policy::{Caller, MemberState, MemberView, identity, memberships, writes::VaultView};
+use coffer_policy::{Caller, MemberState, MemberView, identity, memberships, roles, writes::VaultView};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde::de::DeserializeOwned;
@@ -21,8 +21,8 @@ use serde_json::Value;
 
 use crate::{
     refusal::Refusal,
-    review::{Request, UserInfo},
-    state::{Key, Look, Tables},
+    review::{Admitted, Request, UserInfo},
+    state::{Directory, Key, Look, Tables},
 };
 
 /// What a decision depends on besides the request and the tables.
@@ -169,10 +169,60 @@ pub fn typed<K: DeserializeOwned>(object: &Value, schema: &SpecSchema) -> Result
     Err(Refusal::field("spec", format!("does not fit the schema; see kubectl explain {kind}.spec")))
 }
 
-/// The object that a DELETE is about; `None` when it does not fit its schema, as after somebody wrote straight into etcd.
-/// Nobody has anything of such an object (T45), so that RBAC alone says who clears up.
+/// The object that a DELETE is about; `None` when it does not fit its schema, as after somebody wrote straight into etcd or
+/// an upgrade was rolled back: then [`clear_up`] decides.
 pub fn stored<K: DeserializeOwned>(request: &Request) -> Option<K> {
     K::deserialize(request.old_object.expose()).ok()
+}
+
+/// Decides a DELETE of what does not fit its schema (T45): it is an owner's, of any vault here or of the one that it names
+/// as far as that can be read; and anybody's whom RBAC lets where nobody owns any.
+///
+/// # Errors
+/// [`Refusal::Authorize`].
+pub fn clear_up(
+    request: &Request,
+    directory: &Directory,
+    circumstances: &Circumstances<'_>,
+) -> Result<Admitted, Refusal> {
+    let caller = caller(&request.user_info);
+    let owners = directory.look(|tables| {
+        let here = tables
+            .members_in(&request.namespace)
+            .map(|member| Key::new(&request.namespace, &member.spec.vault));
+        let vaults: BTreeSet<Key> = here.chain(named(request)).collect();
+        let owners = vaults.iter().flat_map(|key| owners(tables, key, circumstances.now));
+        owners.collect::<Vec<_>>()
+    });
+    if owners.is_empty() || owners.iter().any(|owner| owner.is_of(&caller)) {
+        return Ok(Admitted::default());
+    }
+    let names: Vec<_> = owners.iter().map(|owner| owner.name.as_str()).collect();
+    Err(Refusal::Authorize(format!(
+        "this object does not fit its schema, so that nobody can tell whose it is. Ask an owner ({}) to delete it",
+        names.join(", ")
+    )))
+}
+
+/// The vault that an object names, whatever else is wrong with it.
+fn named(request: &Request) -> Option<Key> {
+    let vault = request.old_object.expose().pointer("/spec/vault")?;
+    let text = |field: &str| vault.get(field).and_then(Value::as_str);
+    let name = vault.as_str().or_else(|| text("name"))?;
+    Some(Key::new(text("namespace").unwrap_or(&request.namespace), name))
+}
+
+/// The owners in force of a vault, also of one that does not fit its schema itself.
+fn owners(tables: &Tables, key: &Key, now: Timestamp) -> Vec<MemberView> {
+    let facts = match tables.vault(key) {
+        Some(vault) => Facts::gather(tables, vault, now),
+        None => {
+            let mut vault = Vault::new(&key.name, VaultSpec::default());
+            vault.metadata.namespace = Some(key.namespace.clone());
+            Facts::gather(tables, &vault, now)
+        }
+    };
+    facts.members.into_iter().filter(|member| member.is_active() && member.role == roles::OWNER).collect()
 }
 
 /// Checks that the spec has the form that its schema asks for, where it differs from `old`. The API server does the

@@ -5,7 +5,9 @@ use coffer_policy::writes;
 use kube::CustomResourceExt as _;
 use serde_json::Value;
 
-use super::{Circumstances, Facts, SpecSchema, caller, check_form, refuse, spec_schema, stored, typed};
+use super::{
+    Circumstances, Facts, SpecSchema, caller, check_form, clear_up, refuse, spec_schema, stored, typed,
+};
 use crate::{
     draft::Draft,
     refusal::Refusal,
@@ -71,7 +73,9 @@ pub async fn delete(
     directory: &Directory,
     circumstances: &Circumstances<'_>,
 ) -> Result<Admitted, Refusal> {
-    let Some(old) = stored::<AccessToken>(request) else { return Ok(Admitted::default()) };
+    let Some(old) = stored::<AccessToken>(request) else {
+        return clear_up(request, directory, circumstances);
+    };
     let caller = caller(&request.user_info);
     directory
         .wait(|tables| {

@@ -10,8 +10,8 @@ use rand_core::CryptoRng;
 use serde_json::{Value, json};
 
 use super::{
-    Circumstances, Facts, SpecSchema, caller, check_form, is_fresh, refuse, spec_schema, stored, typed,
-    vault_named,
+    Circumstances, Facts, SpecSchema, caller, check_form, clear_up, is_fresh, refuse, spec_schema, stored,
+    typed, vault_named,
 };
 use crate::{
     applied::{self, Items},
@@ -90,7 +90,7 @@ pub async fn delete(
     directory: &Directory,
     circumstances: &Circumstances<'_>,
 ) -> Result<Admitted, Refusal> {
-    let Some(old) = stored::<Connection>(request) else { return Ok(Admitted::default()) };
+    let Some(old) = stored::<Connection>(request) else { return clear_up(request, directory, circumstances) };
     let caller = caller(&request.user_info);
     directory
         .wait(|tables| {

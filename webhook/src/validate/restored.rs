@@ -6,7 +6,7 @@
 
 use coffer_crds::{Connection, Vault, VaultMember};
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{SpecSchema, check_form, connection, typed, vault, vault_member};
 use crate::{
@@ -16,12 +16,27 @@ use crate::{
     stamp::stamp,
 };
 
-/// Whether this is such a write. New values are nobody's backup: they are decided about, and sealed, as everybody's.
+/// Where kubectl keeps the manifest that was applied.
+const LAST_APPLIED: &str = "/metadata/annotations/kubectl.kubernetes.io~1last-applied-configuration";
+
+/// Whether this is such a write. What no backup holds is decided about, and sealed, as everybody's: new values, also those in
+/// an applied manifest, and a Vault without owners.
 pub fn is_restored(request: &Request, restore_users: &[String]) -> bool {
-    let values = request.object.expose().pointer("/spec/stringData").and_then(Value::as_object);
     request.operation == Operation::Create
         && restore_users.contains(&request.user_info.username)
-        && values.is_none_or(Map::is_empty)
+        && !brings_values(request.object.expose())
+}
+
+fn brings_values(object: &Value) -> bool {
+    let values = object.pointer("/spec/stringData").and_then(Value::as_object);
+    let applied = object.pointer(LAST_APPLIED).and_then(Value::as_str);
+    values.is_some_and(|values| !values.is_empty()) || applied.is_some_and(|text| text.contains("stringData"))
+}
+
+/// Whether a Vault names its owners; one that does not is its creator's.
+pub fn has_owners(request: &Request) -> bool {
+    let owners = request.object.expose().pointer("/spec/owners").and_then(Value::as_array);
+    owners.is_some_and(|owners| !owners.is_empty())
 }
 
 /// Stamps a Vault.
@@ -106,6 +121,12 @@ mod tests {
         let users = ["velero".into()];
         assert!(!is_restored(&request("CREATE", "velero", with(json!({"a": "b"})), Value::Null), &users));
         assert!(is_restored(&request("CREATE", "velero", with(json!({})), Value::Null), &users));
+        let mut applied = backup();
+        applied["metadata"]["annotations"] = json!({
+            "kubectl.kubernetes.io/last-applied-configuration": r#"{"spec":{"stringData":{"a":"b"}}}"#
+        });
+        assert!(!is_restored(&request("CREATE", "velero", applied, Value::Null), &users));
+        assert!(!has_owners(&request("CREATE", "velero", json!({"spec": {"owners": []}}), Value::Null)));
         assert!(!is_restored(&request("UPDATE", "velero", backup(), backup()), &users));
     }
 

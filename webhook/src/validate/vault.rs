@@ -6,8 +6,8 @@ use kube::{CustomResourceExt as _, ResourceExt as _};
 use serde_json::{Value, json};
 
 use super::{
-    Circumstances, Facts, SpecSchema, caller, check_form, check_subject, connection::is_default, from_policy,
-    refuse, spec_schema, stored, typed,
+    Circumstances, Facts, SpecSchema, caller, check_form, check_subject, clear_up, connection::is_default,
+    from_policy, refuse, spec_schema, stored, typed,
 };
 use crate::{
     draft::Draft,
@@ -62,7 +62,7 @@ pub async fn delete(
     directory: &Directory,
     circumstances: &Circumstances<'_>,
 ) -> Result<Admitted, Refusal> {
-    let Some(old) = stored::<Vault>(request) else { return Ok(Admitted::default()) };
+    let Some(old) = stored::<Vault>(request) else { return clear_up(request, directory, circumstances) };
     let caller = caller(&request.user_info);
     directory
         .wait(|tables| {

@@ -6,8 +6,8 @@ use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
 use super::{
-    Circumstances, Facts, SpecSchema, acceptance, caller, check_form, check_subject, refuse, spec_schema,
-    stored, typed, vault_named,
+    Circumstances, Facts, SpecSchema, acceptance, caller, check_form, check_subject, clear_up, refuse,
+    spec_schema, stored, typed, vault_named,
 };
 use crate::{
     draft::Draft,
@@ -81,7 +81,9 @@ pub async fn delete(
     directory: &Directory,
     circumstances: &Circumstances<'_>,
 ) -> Result<Admitted, Refusal> {
-    let Some(old) = stored::<VaultMember>(request) else { return Ok(Admitted::default()) };
+    let Some(old) = stored::<VaultMember>(request) else {
+        return clear_up(request, directory, circumstances);
+    };
     let key = Key::new(&request.namespace, &old.spec.vault);
     let caller = caller(&request.user_info);
     directory

@@ -411,18 +411,28 @@ fn a_transfer_keeps_the_values_although_they_were_sealed_for_the_former_owner() 
 
 /// T22.
 #[test]
-fn an_envelope_with_a_flipped_bit_is_left_alone_and_says_so() {
-    let mut world = world();
-    let mut bad = world.envelope("github").as_ref().clone();
-    bad.spec.version += 1;
-    world.update(|caches| &caches.envelopes, bad.clone());
-    world.settle();
-    assert_eq!(world.envelope("github").spec, bad.spec);
-    let status = status(&world, "github");
-    assert_eq!(
-        (status.phase, ready_of_connection(&status)),
-        (Some(ConnectionPhase::Invalid), ("False", "EnvelopeInvalid"))
-    );
+fn an_envelope_that_is_altered_or_cut_off_is_left_alone_and_says_so() {
+    let alterations: [fn(&mut EnvelopeSpec); 5] = [
+        |spec| spec.version += 1,
+        |spec| spec.items.values_mut().for_each(|item| item.ct.truncate(item.ct.len() - 4)),
+        |spec| spec.items.values_mut().for_each(|item| item.ct.clear()),
+        |spec| drop(spec.slots.pop()),
+        |spec| spec.signature.truncate(20),
+    ];
+    for (number, alter) in alterations.into_iter().enumerate() {
+        let mut world = world();
+        let mut bad = world.envelope("github").as_ref().clone();
+        alter(&mut bad.spec);
+        world.update(|caches| &caches.envelopes, bad.clone());
+        world.settle();
+        assert_eq!(world.envelope("github").spec, bad.spec, "alteration {number}");
+        let status = status(&world, "github");
+        assert_eq!(
+            (status.phase, ready_of_connection(&status)),
+            (Some(ConnectionPhase::Invalid), ("False", "EnvelopeInvalid")),
+            "alteration {number}"
+        );
+    }
 }
 
 #[test]

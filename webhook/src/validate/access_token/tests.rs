@@ -41,16 +41,24 @@ async fn a_token_that_does_not_fit_its_schema_is_refused_by_name() {
     assert!(refusal.to_string().contains("spec.sha256"), "{refusal}");
 }
 
-/// T45: nobody has anything of it, and it must be possible to clear it up.
+/// T45: nobody can tell whose it is, and somebody must be able to clear it up.
 #[tokio::test]
-async fn what_does_not_fit_its_schema_may_be_deleted_by_whoever_rbac_lets() {
+async fn what_does_not_fit_its_schema_is_deleted_by_an_owner_and_where_nobody_owns_anything_by_whoever_rbac_lets()
+ {
     let directory = cluster(&Custodian::new());
-    let stranger = |old: Value| {
-        let (request, directory) = (request("DELETE", "mallory", Value::Null, old), directory.clone());
-        async move { delete(&request, &directory, &circumstances()).await.map(drop) }
-    };
-    assert!(matches!(stranger(token("web")).await, Err(Refusal::Authorize(_))));
     let mut malformed = token("web");
     malformed["spec"]["prefix"] = json!(7);
-    assert_eq!(stranger(malformed).await, Ok(()));
+    let mut elsewhere = malformed.clone();
+    elsewhere["metadata"]["namespace"] = json!("empty");
+    let by = |user: &str, old: &Value| {
+        let (request, directory) = (request("DELETE", user, Value::Null, old.clone()), directory.clone());
+        async move { delete(&request, &directory, &circumstances()).await.map(drop) }
+    };
+    let told = by("mallory", &malformed).await.expect_err("a stranger").to_string();
+    assert!(told.contains("Ask an owner (alice) to delete it"), "{told}");
+    assert!(by(WEB, &malformed).await.is_err());
+    assert_eq!(by("alice", &malformed).await, Ok(()));
+    assert_eq!(by("mallory", &elsewhere).await, Ok(()));
+    elsewhere["spec"]["vault"] = json!({"namespace": "a", "name": "team"});
+    assert!(by("mallory", &elsewhere).await.is_err(), "it names whose it is");
 }
