@@ -23,14 +23,15 @@ async fn uninstalling_is_refused_while_an_injected_pod_runs_and_names_it() -> Re
 
         let said = helm(&cluster, &["uninstall", RELEASE, "--namespace", NAMESPACE]).refused().await;
         // Helm calls the release `uninstalling` from now on, and takes it back by the very command that was told.
-        let told = said.as_ref().ok().and_then(|said| said.split("To keep Coffer instead: helm ").nth(1));
-        let told =
-            told.and_then(|rest| rest.lines().next()).unwrap_or("rollback coffer --namespace coffer-system");
+        let told = said.as_ref().ok().and_then(|said| said.split("or keep Coffer: helm ").nth(1));
+        let told = told
+            .and_then(|rest| rest.split(" (until").next())
+            .unwrap_or("rollback coffer --namespace coffer-system");
         let told: Vec<_> = told.split(' ').chain(["--wait", "--timeout", "2m"]).collect();
         helm(&cluster, &told).run().await?;
         let said = said?;
-        assert!(said.contains(&format!("To keep Coffer instead: helm rollback {RELEASE} ")), "{said}");
-        assert!(said.contains(&format!("pod {}/web on node ", ns.name())), "{said}");
+        assert!(said.contains(&format!("or keep Coffer: helm rollback {RELEASE} ")), "{said}");
+        assert!(said.contains(&format!("could never end: {}/web on node ", ns.name())), "{said}");
         assert_eq!(drivers.get("coffer-node").await?.uid(), before, "the driver was removed");
         assert_eq!(ns.kubectl().exec("web", &["cat", "/coffer/github/token"]).await?, "ghp_value");
         // Nothing of the question stays.

@@ -1,7 +1,7 @@
 //! Whether the installation may go. The kubelet needs the node driver to tear its volumes down: a pod that has one
 //! would stay `Terminating` for ever once the driver is gone.
 
-use std::{fmt::Write as _, time::Duration};
+use std::time::Duration;
 
 use coffer_runtime::{CallError, within};
 use k8s_openapi::api::core::v1::Pod;
@@ -64,22 +64,17 @@ pub fn refusal(injected: &[Injected], to_keep: &str) -> Option<String> {
     if injected.is_empty() {
         return None;
     }
-    let mut text = format!(
-        "Coffer is in use and nothing was removed. Pods that have its files, {}, could never end without the node \
-         driver:\n",
-        injected.len()
-    );
-    for Injected { namespace, name, node } in injected.iter().take(NAMED) {
-        // Writing into a String cannot fail.
-        let _ = writeln!(text, "  pod {namespace}/{name} on node {node}");
-    }
+    let pod = |it: &Injected| format!("{}/{} on node {}", it.namespace, it.name, it.node);
+    let mut pods: Vec<String> = injected.iter().take(NAMED).map(pod).collect();
     if let Some(more @ 1..) = injected.len().checked_sub(NAMED) {
-        let _ = writeln!(text, "  and {more} more");
+        pods.push(format!("and {more} more"));
     }
-    // Writing into a String cannot fail.
-    let _ = writeln!(
-        text,
-        "Delete them, and uninstall again. To keep Coffer instead: {to_keep}\nUntil one of the two Helm refuses upgrades."
+    // One line: Helm shows a hook's output as one message of its log, with line breaks escaped.
+    let text = format!(
+        "Coffer is in use and nothing was removed. Without the node driver these pods ({}) could never end: {}. Delete \
+         them and uninstall again, or keep Coffer: {to_keep} (until one of the two, Helm refuses upgrades)\n",
+        injected.len(),
+        pods.join(", ")
     );
     Some(text)
 }
@@ -131,14 +126,14 @@ mod tests {
         };
         assert_eq!(refusal(&[], "keep"), None);
         let one = refusal(&pods(1), "keep").unwrap();
-        assert!(one.contains("files, 1, could") && one.contains("  pod team-a/web-0 on node n\n"), "{one}");
-        assert!(one.contains("To keep Coffer instead: keep\n"), "{one}");
+        assert!(one.contains("these pods (1) could never end: team-a/web-0 on node n. Delete"), "{one}");
+        assert!(one.contains("or keep Coffer: keep (until"), "{one}");
         let many = refusal(&pods(NAMED + 7), "keep").unwrap();
         assert!(
-            many.contains("files, 57, could") && many.contains("web-49") && !many.contains("web-50"),
+            many.contains("these pods (57)") && many.contains("web-49") && !many.contains("web-50"),
             "{many}"
         );
-        assert!(many.contains("  and 7 more\n"), "{many}");
-        assert!(!refusal(&pods(NAMED), "keep").unwrap().contains("more\n"));
+        assert!(many.contains(", and 7 more."), "{many}");
+        assert!(!refusal(&pods(NAMED), "keep").unwrap().contains("more."));
     }
 }
