@@ -134,6 +134,11 @@ env:
     valueFrom: {fieldRef: {fieldPath: spec.nodeName}}
   - name: RUST_LOG
     value: {{ .root.Values.logLevel | quote }}
+  {{- if eq .component "operator" }}
+  # It keeps many small objects and is in no hurry: one arena for all threads needs a fifth less memory.
+  - name: MALLOC_ARENA_MAX
+    value: "1"
+  {{- end }}
   {{- with $values.extraEnv }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
