@@ -118,21 +118,21 @@ impl Caller<'_> {
     /// Each broker refuses with 503, is not ready and counts it; and no pod starts, though none fails.
     async fn refused(&mut self, ns: &Namespace, reader: &str) -> Result<()> {
         for broker in fault::pods(self.cluster, "broker").await? {
-            // The last page of a full file system may have room for a record or two.
-            let said = wait::until("the broker to refuse", wait::SOON, async || {
-                let (status, said) = self.ask(&broker).await?;
-                ensure!(matches!(status, 200 | 503), "{status}: {said}");
-                Ok((status == 503).then_some(said))
-            })
-            .await?;
-            ensure!(said.contains("audit"), "the refusal does not say why: {said}");
-            let metrics = fault::admin(&broker, "/metrics").await?;
-            ensure!(metrics.contains("coffer_broker_audit_writable 0"), "{metrics}");
-            let ready = fault::admin(&broker, "/readyz").await?;
-            ensure!(ready.contains("audit log cannot be written"), "{ready}");
+            // The last page of a full file system has room for a record or two, so a broker may recover a few times.
             let pods = fault::coffer_pods(self.cluster).await?;
-            let noticed = |pod: Option<&Pod>| pod.is_some_and(|pod| !wait::pod_condition(pod, "Ready"));
-            wait::object(&pods, &broker.name_any(), "not ready", wait::SOON, noticed).await?;
+            let said =
+                wait::until("the broker to refuse and to be seen as not ready", wait::SOON, async || {
+                    let (status, said) = self.ask(&broker).await?;
+                    ensure!(matches!(status, 200 | 503), "{status}: {said}");
+                    let metrics = fault::admin(&broker, "/metrics").await?;
+                    ensure!(metrics.contains("coffer_broker_audit_writable 0"), "{metrics}");
+                    let ready = fault::admin(&broker, "/readyz").await?;
+                    ensure!(ready.contains("audit log cannot be written"), "{ready}");
+                    let seen = pods.get(&broker.name_any()).await?;
+                    Ok((status == 503 && !wait::pod_condition(&seen, "Ready")).then_some(said))
+                })
+                .await?;
+            ensure!(said.contains("audit"), "the refusal does not say why: {said}");
         }
         ns.create::<Pod>(load::reader(reader, "github")).await?;
         let events = ns.kubectl();
