@@ -88,11 +88,15 @@ async fn write(
             let operations: json_patch::Patch = serde_json::from_value(operations).unwrap();
             api.patch("github", &patching, &Patch::Json::<()>(operations)).await
         }
-        _ => {
+        _ => loop {
             let mut object = api.get("github").await?;
             object.data["spec"]["stringData"] = json!({"token": value});
-            api.replace("github", &post, &object).await
-        }
+            match api.replace("github", &post, &object).await {
+                // The operator wrote the status of the write before in between.
+                Err(kube::Error::Api(error)) if error.code == 409 => {}
+                replaced => break replaced,
+            }
+        },
     }
 }
 

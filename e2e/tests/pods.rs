@@ -122,7 +122,7 @@ async fn init_containers_sidecars_and_host_network_are_served_and_an_ephemeral_c
         let ephemeral = |name: &str, mounts: Value| {
             json!({"spec": {"ephemeralContainers": [{
                 "name": name, "image": SHELL, "imagePullPolicy": "IfNotPresent",
-                "command": ["sh", "-c", format!("cat {TOKEN} || echo none")], "volumeMounts": mounts,
+                "command": ["sh", "-c", format!("cat {TOKEN} 2>/dev/null || echo none")], "volumeMounts": mounts,
             }]}})
         };
         let mount = json!([{"name": "coffer", "mountPath": "/coffer", "readOnly": true}]);
