@@ -42,6 +42,16 @@ async fn told(ns: &Namespace, status: &str, reason: &str) -> Result<()> {
     .map(drop)
 }
 
+/// With the right root everything that was there opens again, and a new value reaches a new pod.
+async fn goes_on(ns: &Namespace, team: &Team<'_>) -> Result<()> {
+    told(ns, "True", conditions::reason::AVAILABLE).await?;
+    team.connection("github", &["web"], &[("token", "next")]).await?;
+    // The broker's mounted keys follow within the kubelet's period.
+    ns.shell("after", asking("web", "github")).await?;
+    assert_eq!(ns.kubectl().exec("after", &["cat", "/coffer/github/token"]).await?, "next");
+    Ok(())
+}
+
 /// T34 for root `local`; part of C26: no silent fallback.
 #[tokio::test]
 async fn a_root_that_is_gone_is_missed_aloud_and_never_replaced() -> Result<()> {
@@ -70,11 +80,7 @@ async fn a_root_that_is_gone_is_missed_aloud_and_never_replaced() -> Result<()> 
         secrets.create(&PostParams::default(), &copy).await.context("put the root back")?;
         missed?;
 
-        told(ns, "True", conditions::reason::AVAILABLE).await?;
-        team.connection("github", &["web"], &[("token", "next")]).await?;
-        ns.shell("after", asking("web", "github")).await?;
-        assert_eq!(ns.kubectl().exec("after", &["cat", "/coffer/github/token"]).await?, "next");
-        Ok(())
+        goes_on(ns, &team).await
     })
     .await
 }
@@ -145,12 +151,7 @@ async fn a_custodian_replaced_by_another_is_told_and_the_right_one_finds_everyth
         replace(&secrets, &ours).await?;
         told_both?;
 
-        told(ns, "True", conditions::reason::AVAILABLE).await?;
-        team.connection("github", &["web"], &[("token", "next")]).await?;
-        // The broker's mounted keys follow within the kubelet's period.
-        ns.shell("after", asking("web", "github")).await?;
-        assert_eq!(ns.kubectl().exec("after", &["cat", "/coffer/github/token"]).await?, "next");
-        Ok(())
+        goes_on(ns, &team).await
     })
     .await
 }

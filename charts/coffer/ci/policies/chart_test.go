@@ -204,6 +204,19 @@ func podTemplates(objects []runtime.Object) map[string]core.PodTemplateSpec {
 	return templates
 }
 
+// everyPod is podTemplates and the pod of `helm test`.
+func everyPod(t *testing.T, objects []runtime.Object) map[string]core.PodTemplateSpec {
+	t.Helper()
+	templates := podTemplates(objects)
+	for _, pod := range all[*core.Pod](objects) {
+		templates[pod.Name] = core.PodTemplateSpec{ObjectMeta: pod.ObjectMeta, Spec: pod.Spec}
+	}
+	if len(templates) != 6 {
+		t.Fatalf("four components, a test and the question before uninstalling were expected, not %d", len(templates))
+	}
+	return templates
+}
+
 // T23: the restricted Pod Security profile, also where the platform assigns the UID.
 func TestAllPodsButTheNodeDriverAreRestricted(t *testing.T) {
 	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
@@ -215,14 +228,7 @@ func TestAllPodsButTheNodeDriverAreRestricted(t *testing.T) {
 		nil,
 		{"--set", "podSecurityContext.runAsUser=null,podSecurityContext.runAsGroup=null,podSecurityContext.fsGroup=null"},
 	} {
-		objects := render(t, arguments...)
-		templates := podTemplates(objects)
-		for _, pod := range all[*core.Pod](objects) {
-			templates[pod.Name] = core.PodTemplateSpec{ObjectMeta: pod.ObjectMeta, Spec: pod.Spec}
-		}
-		if len(templates) != 6 {
-			t.Fatalf("four components, a test and the question before uninstalling were expected, not %d", len(templates))
-		}
+		templates := everyPod(t, render(t, arguments...))
 		for name, template := range templates {
 			result := policy.AggregateCheckResults(evaluator.EvaluatePod(restricted, &template.ObjectMeta, &template.Spec))
 			if name != "coffer-node" && !result.Allowed {

@@ -142,14 +142,7 @@ func TestEveryPodTakesThePullSecretsTolerationsAndRegistry(t *testing.T) {
 	for _, component := range []string{"operator", "webhook", "broker", "node"} {
 		arguments = append(arguments, "--set", fmt.Sprintf("%s.tolerations[0].key=infra,%s.tolerations[0].operator=Exists,%s.priorityClassName=ours", component, component, component))
 	}
-	objects := render(t, arguments...)
-	templates := podTemplates(objects)
-	for _, pod := range all[*core.Pod](objects) {
-		templates[pod.Name] = core.PodTemplateSpec{ObjectMeta: pod.ObjectMeta, Spec: pod.Spec}
-	}
-	if len(templates) != 6 {
-		t.Fatalf("four components, a test and the question before uninstalling were expected, not %d", len(templates))
-	}
+	templates := everyPod(t, render(t, arguments...))
 	for name, template := range templates {
 		spec := template.Spec
 		if len(spec.ImagePullSecrets) != 1 || len(spec.Tolerations) != 1 || !strings.HasPrefix(spec.Containers[0].Image, "registry.example/coffer/") {
