@@ -18,6 +18,7 @@ use crate::{
 };
 use coffer_broker_api::Released;
 use coffer_crds::Verb;
+use coffer_keys::signature::CheckedSignatures;
 use coffer_policy::Caller;
 use jiff::Timestamp;
 use plan::Plan;
@@ -33,6 +34,8 @@ pub struct Releaser {
     pub keys: Keys,
     /// Which registers were found to be the operator's.
     pub registers: Registers,
+    /// Which signatures of Envelopes and wrapped vault keys held.
+    pub signatures: CheckedSignatures,
     /// The log that every release is in first.
     pub audit: AuditLog,
     /// The members' windows.

@@ -13,6 +13,7 @@ use crate::{
     release::{Registers, Releaser},
 };
 use anyhow::Context as _;
+use coffer_keys::signature::CheckedSignatures;
 use coffer_runtime::{Admin, Metrics, Readiness, ServeTls, Shutdown, client, clock, serve_tls, start};
 use jiff::Timestamp;
 use kube::Client;
@@ -69,6 +70,7 @@ fn door(
         reread: Box::new(ApiServerReread::new(client.clone())),
         keys: Keys::follow(files, readiness.check("keys"), shutdown),
         registers: Registers::default(),
+        signatures: CheckedSignatures::default(),
         audit,
         limits: Box::new(LocalWindows::default()),
         denials: DenialBudget::new(DENIALS.0, DENIALS.1, DENIALS.2),

@@ -10,7 +10,7 @@ use coffer_crds::{Epoch, IntakeGeneration, KeyringSpec, RegisteredMember, Wrap, 
 use coffer_keys::context::{EpochContext, VaultKeyContext};
 use coffer_keys::hierarchy::{self, CustodianRoot, VaultKey};
 use coffer_keys::member_key::MemberPublicKey;
-use coffer_keys::signature::{VaultPublicKey, VaultSigningKey};
+use coffer_keys::signature::{CheckedSignatures, VaultPublicKey, VaultSigningKey};
 use coffer_keys::wrap::WrappingKey;
 use coffer_keys::{FormatError, VaultId};
 use jiff::Timestamp;
@@ -319,8 +319,15 @@ impl OpenKeyring {
         let kid = crate::register::kid(self.branch, member).map(|kid| kid.to_string());
         self.epochs.contains_key(&wrapped.epoch)
             && kid.is_ok_and(|kid| kid == wrapped.wrap.kid)
-            && vault_key::verify(self.vault_id, &member.name, &member.uid, self.signing.public(), wrapped)
-                .is_ok()
+            && vault_key::verify(
+                self.vault_id,
+                &member.name,
+                &member.uid,
+                self.signing.public(),
+                wrapped,
+                &CheckedSignatures::default(),
+            )
+            .is_ok()
     }
 
     pub(crate) fn member_kek<'a>(&self, recipient: &Recipient<'a>) -> Result<MemberKek<'a>, SealError> {

@@ -12,7 +12,7 @@ use coffer_keys::context::SlotTo;
 use coffer_keys::data_key::DataKey;
 use coffer_keys::hierarchy::MemberIdentity;
 use coffer_keys::member_key::MemberSecretKey;
-use coffer_keys::signature::VaultPublicKey;
+use coffer_keys::signature::{CheckedSignatures, VaultPublicKey};
 use coffer_keys::wrap::{OpenWith, WrappingKey};
 use coffer_keys::{Kid, OpenError, SecretBytes, VaultId};
 use std::collections::BTreeMap;
@@ -45,7 +45,8 @@ pub struct SelfMember<'a> {
 
 /// Opens an Envelope for a Brokered member, and only with what was wrapped for that member.
 ///
-/// `items` narrows the answer; absent means all.
+/// `items` narrows the answer; absent means all. `checked` remembers the signatures that held, for whoever opens the same
+/// Envelopes often.
 ///
 /// # Errors
 /// [`EnvelopeError::Displaced`], [`EnvelopeError::OutsideScope`] and [`EnvelopeError::NoSlot`] tell what the
@@ -58,6 +59,7 @@ pub fn open_as_brokered(
     place: &Place<'_>,
     spec: &EnvelopeSpec,
     items: Option<&[String]>,
+    checked: &CheckedSignatures,
 ) -> Result<OpenedItems, EnvelopeError> {
     if member.custody != Custody::Brokered {
         return Err(EnvelopeError::NoSlot);
@@ -68,8 +70,8 @@ pub fn open_as_brokered(
         uid: &member.uid,
         keys: Keys::Brokered(branches, register::identity(place.vault_id, member)?),
     };
-    let data_key = envelope.open_for(place, &holder, wrapped_keys)?;
-    envelope.take(&data_key, place, items)
+    let data_key = envelope.open_for(place, &holder, wrapped_keys, checked)?;
+    envelope.take(&data_key, place, items, checked)
 }
 
 /// Opens an Envelope with a member's own key.
@@ -85,8 +87,9 @@ pub fn open_as_self(
 ) -> Result<OpenedItems, EnvelopeError> {
     let envelope = Parsed::at(place, spec, member.name, member.uid)?;
     let holder = Holder { name: member.name, uid: member.uid, keys: Keys::Own(member.key) };
-    let data_key = envelope.open_for(place, &holder, wrapped_keys)?;
-    envelope.take(&data_key, place, items)
+    let checked = CheckedSignatures::default();
+    let data_key = envelope.open_for(place, &holder, wrapped_keys, &checked)?;
+    envelope.take(&data_key, place, items, &checked)
 }
 
 /// A member that opens, and where its keys come from.
@@ -152,6 +155,7 @@ impl<'a> Parsed<'a> {
         place: &Place<'_>,
         holder: &Holder<'_>,
         wrapped_keys: &[WrappedVaultKey],
+        checked: &CheckedSignatures,
     ) -> Result<DataKey, EnvelopeError> {
         let own = SlotTo::Member { name: holder.name, uid: holder.uid };
         if let Some(slot) = self.slot(own) {
@@ -171,6 +175,7 @@ impl<'a> Parsed<'a> {
             (holder.name, holder.uid),
             place.custodian_key,
             wrapped,
+            checked,
         )?;
         self.open_slot(OpenWith::Key(vault_key.wrapping_key()), SlotTo::Vault, place.custodian_key, slot)
     }
@@ -181,8 +186,9 @@ impl<'a> Parsed<'a> {
         data_key: &DataKey,
         place: &Place<'_>,
         items: Option<&[String]>,
+        checked: &CheckedSignatures,
     ) -> Result<OpenedItems, EnvelopeError> {
-        self.verify(place.custodian_key)?;
+        self.verify(place.custodian_key, checked)?;
         let open = |name: &String| Ok((name.clone(), self.open_item(data_key, name)?));
         match items {
             Some(names) => names.iter().map(open).collect(),

@@ -8,7 +8,7 @@ use coffer_crds::{EnvelopeSpec, Slot, SlotRecipient};
 use coffer_keys::context::{ItemContext, SlotContext, SlotTo, ValuesContext};
 use coffer_keys::data_key::{Commitment, DataKey};
 use coffer_keys::digest::MembersDigest;
-use coffer_keys::signature::VaultPublicKey;
+use coffer_keys::signature::{CheckedSignatures, VaultPublicKey};
 use coffer_keys::wrap::{OpenWith, Wrapped};
 use coffer_keys::{FormatError, OpenError, SecretBytes, Suite, VERSION, VaultId};
 
@@ -92,9 +92,13 @@ impl<'a> Parsed<'a> {
     }
 
     /// Checks the signature over everything.
-    pub(crate) fn verify(&self, signing_key: &VaultPublicKey) -> Result<(), EnvelopeError> {
+    pub(crate) fn verify(
+        &self,
+        signing_key: &VaultPublicKey,
+        checked: &CheckedSignatures,
+    ) -> Result<(), EnvelopeError> {
         let signature = signed::signature(&self.spec.signature)?;
-        Ok(signing_key.verify(&signed::envelope(self.spec)?, &signature)?)
+        Ok(checked.verify(signing_key, &signed::envelope(self.spec)?, &signature)?)
     }
 
     /// Opens one item.

@@ -7,7 +7,7 @@ use coffer_crds::WrappedVaultKey;
 use coffer_keys::VaultId;
 use coffer_keys::context::VaultKeyContext;
 use coffer_keys::hierarchy::VaultKey;
-use coffer_keys::signature::{VaultPublicKey, VaultSigningKey};
+use coffer_keys::signature::{CheckedSignatures, VaultPublicKey, VaultSigningKey};
 use coffer_keys::wrap::{OpenWith, WrapTo};
 use rand_core::CryptoRng;
 
@@ -32,10 +32,11 @@ pub(crate) fn verify(
     uid: &str,
     signing_key: &VaultPublicKey,
     key: &WrappedVaultKey,
+    checked: &CheckedSignatures,
 ) -> Result<(), EnvelopeError> {
     let message =
         signed::vault_key(vault_id, number("wrappedKeys.epoch", key.epoch)?, name, uid, &unwrap(&key.wrap)?);
-    Ok(signing_key.verify(&message, &signed::signature(&key.signature)?)?)
+    Ok(checked.verify(signing_key, &message, &signed::signature(&key.signature)?)?)
 }
 
 /// Opens and checks the signature. Success makes the claimed signing key authentic: it is part of the context.
@@ -45,10 +46,11 @@ pub(crate) fn open(
     (name, uid): (&str, &str),
     signing_key: &VaultPublicKey,
     key: &WrappedVaultKey,
+    checked: &CheckedSignatures,
 ) -> Result<VaultKey, EnvelopeError> {
     let epoch = number("wrappedKeys.epoch", key.epoch)?;
     let context = VaultKeyContext { vault_id, epoch, signing_key, name, uid };
     let opened = VaultKey::open_as_member(with, &context, &unwrap(&key.wrap)?)?;
-    verify(vault_id, name, uid, signing_key, key)?;
+    verify(vault_id, name, uid, signing_key, key, checked)?;
     Ok(opened)
 }

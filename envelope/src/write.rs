@@ -13,6 +13,7 @@ use coffer_crds::{
 };
 use coffer_keys::context::{ItemContext, SlotContext, SlotTo, ValuesContext};
 use coffer_keys::data_key::DataKey;
+use coffer_keys::signature::CheckedSignatures;
 use coffer_keys::wrap::{OpenWith, WrapTo};
 use coffer_keys::{OpenError, SecretBytes, Suite, VERSION};
 use jiff::Timestamp;
@@ -94,7 +95,7 @@ impl OpenKeyring {
         if spec.connection.namespace != namespace || spec.connection.name != name {
             return Err(EnvelopeError::Displaced);
         }
-        parsed.verify(self.public_key())?;
+        parsed.verify(self.public_key(), &CheckedSignatures::default())?;
         let slot = parsed.slot(SlotTo::Custodian).ok_or(OpenError)?;
         let with = OpenWith::Key(self.custodian_wrapping_key());
         let data_key = parsed.open_slot(with, SlotTo::Custodian, self.public_key(), slot)?;

@@ -6,6 +6,7 @@ mod story;
 use coffer_crds::{EnvelopeMember, EnvelopeSpec, SlotRecipient};
 use coffer_envelope::{Access, Change, EnvelopeError, NewVersion, SealError, listed_scope, open_as_brokered};
 use coffer_keys::OpenError;
+use coffer_keys::signature::CheckedSignatures;
 use story::{Drbg, EVERYBODY, Scope, Vault, connection, now, uid};
 
 fn can_open(vault: &Vault, name: &str, spec: &EnvelopeSpec) -> Result<(), EnvelopeError> {
@@ -19,6 +20,7 @@ fn can_open(vault: &Vault, name: &str, spec: &EnvelopeSpec) -> Result<(), Envelo
         &place,
         spec,
         None,
+        &CheckedSignatures::default(),
     )
     .map(|items| assert_eq!(items.len(), 2))
 }

@@ -12,7 +12,7 @@ use coffer_envelope::{
     Branches, Custodian, OpenedItems, Place, SelfMember, intake_public_key, open_as_brokered, open_as_self,
 };
 use coffer_keys::intake::InputContext;
-use coffer_keys::signature::VaultPublicKey;
+use coffer_keys::signature::{CheckedSignatures, VaultPublicKey};
 use coffer_keys::{SecretKey, VaultId};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -169,7 +169,10 @@ fn open_as(
     let member = file.keyring.members.iter().find(|member| member.name == name).unwrap();
     let wrapped = file.wrapped_keys.get(name).map(Vec::as_slice).unwrap_or_default();
     match member.custody {
-        Custody::Brokered => open_as_brokered(branches, member, wrapped, &place, spec, None).ok(),
+        Custody::Brokered => {
+            open_as_brokered(branches, member, wrapped, &place, spec, None, &CheckedSignatures::default())
+                .ok()
+        }
         Custody::Own => {
             let secret = &file.member_keys[name];
             let seed = SecretKey::from_slice(&story::unhex(&secret.seed)).unwrap();

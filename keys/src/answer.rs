@@ -1,10 +1,11 @@
 //! Answers: what the broker seals to the one-time key of a request.
 
 use crate::context::Context;
+use crate::kem::XWingKey;
 use crate::lp::Lp;
-use crate::member_key::{MemberKeyKind, MemberPublicKey, MemberSecretKey, PublicKeyError};
+use crate::member_key::{self, MemberKeyKind, PublicKeyError};
 use crate::sealed::{self, Sealed};
-use crate::{Kid, OpenError, SecretBytes};
+use crate::{Kid, OpenError, SecretBytes, SecretKey};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rand_core::CryptoRng;
@@ -39,7 +40,7 @@ impl Context for AnswerContext<'_> {
 
 /// The public half of a request's one-time key: X-Wing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AnswerPublicKey(MemberPublicKey);
+pub struct AnswerPublicKey(XWingKey);
 
 impl AnswerPublicKey {
     /// Reads 1216 bytes of X-Wing public key in standard base64.
@@ -48,7 +49,7 @@ impl AnswerPublicKey {
     /// [`PublicKeyError`] says what is accepted.
     pub fn parse(base64: &str) -> Result<Self, PublicKeyError> {
         let bytes = STANDARD.decode(base64).map_err(|_| PublicKeyError::NotBase64)?;
-        MemberPublicKey::xwing(&bytes).map(Self)
+        member_key::checked_xwing(&bytes).map(Self)
     }
 
     /// Standard base64.
@@ -60,6 +61,10 @@ impl AnswerPublicKey {
     pub fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
+
+    fn kid(&self) -> Kid {
+        Kid::Public(member_key::fingerprint(MemberKeyKind::XWing, self.as_bytes()))
+    }
 }
 
 /// Seals an answer to a request. The bytes are complete in themselves.
@@ -69,23 +74,23 @@ pub fn seal(
     plaintext: &[u8],
     rng: &mut impl CryptoRng,
 ) -> Vec<u8> {
-    sealed::seal(&Kid::Public(to.0.fingerprint()), to.0.as_bytes(), context, plaintext, rng)
+    sealed::seal(&to.kid(), &to.0, context, plaintext, rng)
 }
 
 /// A request's one-time key: made for one request, dropped with its answer.
 pub struct EphemeralKey {
-    secret: MemberSecretKey,
+    seed: SecretKey,
     public: AnswerPublicKey,
 }
 
 impl EphemeralKey {
     /// A new key pair.
     pub fn generate(rng: &mut impl CryptoRng) -> Self {
-        Self::from_secret(MemberSecretKey::generate(MemberKeyKind::XWing, rng))
+        Self::from_seed(SecretKey::generate(rng))
     }
 
-    pub(crate) fn from_secret(secret: MemberSecretKey) -> Self {
-        Self { public: AnswerPublicKey(secret.public().clone()), secret }
+    pub(crate) fn from_seed(seed: SecretKey) -> Self {
+        Self { public: AnswerPublicKey(XWingKey::of(&seed)), seed }
     }
 
     /// The public half, for the request.
@@ -98,7 +103,6 @@ impl EphemeralKey {
     /// # Errors
     /// [`OpenError`].
     pub fn open(&self, context: &AnswerContext<'_>, bytes: &[u8]) -> Result<SecretBytes, OpenError> {
-        let kid = Kid::Public(self.public.0.fingerprint());
-        Sealed::parse("answer", bytes).map_err(|_| OpenError)?.open(&kid, self.secret.seed(), context)
+        Sealed::parse("answer", bytes).map_err(|_| OpenError)?.open(&self.public.kid(), &self.seed, context)
     }
 }

@@ -1,9 +1,9 @@
 //! Sealed input: what anyone may write without being able to read it.
 
 use crate::context::Context;
-use crate::kem::{self, PublicSuite};
+use crate::kem::XWingKey;
 use crate::lp::Lp;
-use crate::member_key::{MemberPublicKey, PublicKeyError};
+use crate::member_key;
 use crate::sealed::{self, Sealed};
 use crate::{FormatError, Kid, OpenError, SecretBytes, SecretKey, VaultId};
 use base64::Engine as _;
@@ -42,7 +42,7 @@ impl Context for InputContext<'_> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IntakePublicKey {
     kid: Kid,
-    public: Vec<u8>,
+    public: XWingKey,
 }
 
 impl IntakePublicKey {
@@ -61,9 +61,8 @@ impl IntakePublicKey {
                 "is not an X-Wing public key of 1216 bytes in base64",
             )
         };
-        let public = STANDARD.decode(public_key).map_err(|_| malformed())?;
-        let checked: Result<_, PublicKeyError> = MemberPublicKey::xwing(&public);
-        checked.map_err(|_| malformed())?;
+        let bytes = STANDARD.decode(public_key).map_err(|_| malformed())?;
+        let public = member_key::checked_xwing(&bytes).map_err(|_| malformed())?;
         Ok(Self { kid, public })
     }
 
@@ -74,12 +73,12 @@ impl IntakePublicKey {
 
     /// The 1216 bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.public
+        self.public.as_bytes()
     }
 
     /// As the status writes it: standard base64.
     pub fn to_base64(&self) -> String {
-        STANDARD.encode(&self.public)
+        STANDARD.encode(self.as_bytes())
     }
 
     /// Seals one item's value for one place. The bytes are complete in themselves.
@@ -96,8 +95,7 @@ pub struct IntakeSecretKey {
 
 impl IntakeSecretKey {
     pub(crate) fn from_seed(kid: Kid, seed: SecretKey) -> Self {
-        let public = kem::public(PublicSuite::XWing, &seed).expect("any 32 bytes are an X-Wing private key");
-        Self { public: IntakePublicKey { kid, public }, seed }
+        Self { public: IntakePublicKey { kid, public: XWingKey::of(&seed) }, seed }
     }
 
     #[cfg(test)]

@@ -7,9 +7,51 @@ use hpke::kem::{X25519HkdfSha256, XWing};
 use hpke::{Deserializable as _, Kem, OpModeR, OpModeS, Serializable as _};
 use rand_core::CryptoRng;
 
+/// Length of a serialized X-Wing public key: ML-KEM-768, then X25519 (draft-connolly-cfrg-xwing-kem section 5).
+pub(crate) const XWING_PUBLIC_BYTES: usize = 1216;
+
 /// Why a public key cannot be encapsulated to; only keys that were not checked by their parser can meet this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct UnusableKey;
+
+/// An X-Wing public key, checked and expanded once; expanding is a good part of what sealing to one costs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct XWingKey {
+    bytes: Vec<u8>,
+    expanded: <XWing as Kem>::PublicKey,
+}
+
+impl XWingKey {
+    /// Expands a serialized public key; `None` when its KEM does not take it.
+    pub(crate) fn parse(bytes: &[u8; XWING_PUBLIC_BYTES]) -> Option<Self> {
+        let expanded = <XWing as Kem>::PublicKey::from_bytes(bytes).ok()?;
+        Some(Self { bytes: bytes.to_vec(), expanded })
+    }
+
+    /// The public key of a seed.
+    pub(crate) fn of(seed: &SecretKey) -> Self {
+        let secret = <XWing as Kem>::PrivateKey::from_bytes(seed.expose())
+            .expect("any 32 bytes are an X-Wing private key");
+        let expanded = XWing::sk_to_pk(&secret);
+        Self { bytes: expanded.to_bytes().to_vec(), expanded }
+    }
+
+    /// The 1216 bytes.
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Seals to it (RFC 9180 section 6.1, `SealBase`): `enc` and ciphertext.
+    pub(crate) fn seal(
+        &self,
+        (info, aad): (&[u8], &[u8]),
+        plaintext: &[u8],
+        rng: &mut impl CryptoRng,
+    ) -> (Vec<u8>, Vec<u8>) {
+        seal_to::<XWing>(&self.expanded, (info, aad), plaintext, rng)
+            .expect("X-Wing encapsulates to every key that it takes")
+    }
+}
 
 /// Seals to a serialized public key (RFC 9180 section 6.1, `SealBase`): `enc` and ciphertext.
 pub(crate) fn seal(
@@ -44,14 +86,6 @@ pub(crate) fn public(suite: PublicSuite, secret: &SecretKey) -> Option<Vec<u8>> 
     match suite {
         PublicSuite::X25519 => public_with::<X25519HkdfSha256>(secret),
         PublicSuite::XWing => public_with::<XWing>(secret),
-    }
-}
-
-/// Whether the bytes are a public key of this suite that its KEM takes.
-pub(crate) fn accepts(suite: PublicSuite, public: &[u8]) -> bool {
-    match suite {
-        PublicSuite::X25519 => <X25519HkdfSha256 as Kem>::PublicKey::from_bytes(public).is_ok(),
-        PublicSuite::XWing => <XWing as Kem>::PublicKey::from_bytes(public).is_ok(),
     }
 }
 
@@ -95,9 +129,18 @@ fn seal_with<K: Kem>(
     rng: &mut impl CryptoRng,
 ) -> Result<(Vec<u8>, Vec<u8>), UnusableKey> {
     let public = K::PublicKey::from_bytes(public).map_err(|_| UnusableKey)?;
+    seal_to::<K>(&public, (info, aad), plaintext, rng)
+}
+
+fn seal_to<K: Kem>(
+    public: &K::PublicKey,
+    (info, aad): (&[u8], &[u8]),
+    plaintext: &[u8],
+    rng: &mut impl CryptoRng,
+) -> Result<(Vec<u8>, Vec<u8>), UnusableKey> {
     let (enc, ct) = hpke::single_shot_seal_with_rng::<AesGcm256, HkdfSha256, K>(
         &OpModeS::Base,
-        &public,
+        public,
         info,
         plaintext,
         aad,

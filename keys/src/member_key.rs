@@ -1,9 +1,8 @@
 //! The keys that members bring: Ed25519 (mapped to X25519), X25519 and X-Wing.
 
-use crate::kem::{self, PublicSuite};
+use crate::kem::{self, PublicSuite, XWING_PUBLIC_BYTES, XWingKey};
 use crate::lp::Lp;
 use crate::{Fingerprint, SecretKey};
-use curve25519_dalek::montgomery::MontgomeryPoint;
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256, Sha512};
@@ -125,12 +124,7 @@ impl MemberPublicKey {
     /// # Errors
     /// [`PublicKeyError`] when it is not of 1216 bytes or either half is no key.
     pub fn xwing(bytes: &[u8]) -> Result<Self, PublicKeyError> {
-        let key: &[u8; 1216] = exactly(bytes, 1216)?;
-        let x25519 = key.last_chunk::<32>().expect("1216 bytes end in 32");
-        check_x25519(x25519)?;
-        if !kem::accepts(PublicSuite::XWing, key) {
-            return Err(PublicKeyError::NotAKey);
-        }
+        checked_xwing(bytes)?;
         Ok(Self { kind: MemberKeyKind::XWing, bytes: bytes.to_vec() })
     }
 
@@ -146,9 +140,7 @@ impl MemberPublicKey {
 
     /// SHA-256 over LP(kind) ‖ LP(bytes).
     pub fn fingerprint(&self) -> Fingerprint {
-        let mut lp = Lp::new();
-        lp.text(self.kind.as_str()).bytes(&self.bytes);
-        Fingerprint::new(Sha256::digest(lp.as_bytes()).into())
+        fingerprint(self.kind, &self.bytes)
     }
 
     /// The HPKE recipient: suite and serialized key.
@@ -218,6 +210,7 @@ impl MemberSecretKey {
         }
     }
 
+    #[cfg(test)]
     pub(crate) fn seed(&self) -> &SecretKey {
         &self.seed
     }
@@ -241,21 +234,93 @@ fn exactly<const N: usize>(bytes: &[u8], expected: usize) -> Result<&[u8; N], Pu
     bytes.try_into().map_err(|_| PublicKeyError::WrongLength { found: bytes.len(), expected })
 }
 
+/// SHA-256 over LP(kind) ‖ LP(bytes).
+pub(crate) fn fingerprint(kind: MemberKeyKind, bytes: &[u8]) -> Fingerprint {
+    let mut lp = Lp::new();
+    lp.text(kind.as_str()).bytes(bytes);
+    Fingerprint::new(Sha256::digest(lp.as_bytes()).into())
+}
+
+/// An X-Wing key whose halves were both looked at.
+pub(crate) fn checked_xwing(bytes: &[u8]) -> Result<XWingKey, PublicKeyError> {
+    let key: &[u8; XWING_PUBLIC_BYTES] = exactly(bytes, XWING_PUBLIC_BYTES)?;
+    check_x25519(key.last_chunk().expect("1216 bytes end in 32"))?;
+    XWingKey::parse(key).ok_or(PublicKeyError::NotAKey)
+}
+
+/// The canonical u-coordinates of small order, of Curve25519 and of its twist: of order 1 or 2 (0), of order 4 (1 and,
+/// on the twist, −1), and the two of order 8 (<https://cr.yp.to/ecdh.html#validate>).
+const SMALL_ORDER: [[u8; 32]; 5] = [
+    [0; 32],
+    {
+        let mut one = [0; 32];
+        one[0] = 1;
+        one
+    },
+    {
+        let mut minus_one = PRIME;
+        minus_one[0] -= 1;
+        minus_one
+    },
+    [
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4, 0x6a, 0xda,
+        0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49, 0xb8, 0x00,
+    ],
+    [
+        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef, 0x5b, 0x04,
+        0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57,
+    ],
+];
+
+/// 2^255 − 19, little-endian.
+const PRIME: [u8; 32] = {
+    let mut prime = [0xff; 32];
+    prime[0] = 0xed;
+    prime[31] = 0x7f;
+    prime
+};
+
 /// Refuses u-coordinates of small order and those that are not below the prime (RFC 7748 section 5 would reduce
-/// them silently, and one key would have several fingerprints).
+/// them silently, and one key would have several fingerprints). By comparison: a ladder would cost the broker as much
+/// as the key agreement itself.
 fn check_x25519(bytes: &[u8; 32]) -> Result<(), PublicKeyError> {
-    const PRIME: [u8; 32] = {
-        let mut prime = [0xff; 32];
-        prime[0] = 0xed;
-        prime[31] = 0x7f;
-        prime
-    };
     if bytes.iter().rev().ge(PRIME.iter().rev()) {
         return Err(PublicKeyError::NotAKey);
     }
-    // Every clamped scalar is a multiple of the cofactor: it takes exactly the points of small order to zero.
-    if MontgomeryPoint(*bytes).mul_clamped([0; 32]).to_bytes() == [0; 32] {
+    if SMALL_ORDER.contains(bytes) {
         return Err(PublicKeyError::Weak);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use curve25519_dalek::{constants::EIGHT_TORSION, montgomery::MontgomeryPoint};
+    use proptest::prelude::*;
+
+    /// Every clamped scalar is a multiple of the cofactor: it takes exactly the points of small order to zero.
+    fn of_small_order(u: &[u8; 32]) -> bool {
+        MontgomeryPoint(*u).mul_clamped([0; 32]).to_bytes() == [0; 32]
+    }
+
+    #[test]
+    fn the_list_of_weak_keys_is_that_of_the_curve_and_of_its_twist() {
+        for weak in &SMALL_ORDER {
+            assert!(of_small_order(weak), "{weak:?}");
+        }
+        for point in EIGHT_TORSION {
+            assert!(SMALL_ORDER.contains(&point.to_montgomery().to_bytes()));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_key_is_weak_just_when_a_clamped_scalar_takes_it_to_zero(
+            key in prop_oneof![any::<[u8; 32]>(), proptest::sample::select(SMALL_ORDER.to_vec())],
+        ) {
+            let canonical = check_x25519(&key) != Err(PublicKeyError::NotAKey);
+            prop_assert_eq!(check_x25519(&key) == Err(PublicKeyError::Weak), canonical && of_small_order(&key));
+        }
+    }
 }

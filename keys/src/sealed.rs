@@ -1,7 +1,7 @@
 //! Self-contained sealed bytes: sealed input and answers.
 
 use crate::context::{self, Context};
-use crate::kem::{self, PublicSuite};
+use crate::kem::{self, PublicSuite, XWingKey};
 use crate::lp::{Lp, Reader};
 use crate::suite::{Suite, check_version};
 use crate::{FormatError, Kid, OpenError, SecretBytes, SecretKey, VERSION};
@@ -58,14 +58,13 @@ impl<'a> Sealed<'a> {
 /// Seals to a checked X-Wing public key.
 pub(crate) fn seal<C: Context>(
     kid: &Kid,
-    public: &[u8],
+    public: &XWingKey,
     context: &C,
     plaintext: &[u8],
     rng: &mut impl CryptoRng,
 ) -> Vec<u8> {
     let context = context::encode(context, Suite::XWing, kid);
-    let (enc, ct) = kem::seal(PublicSuite::XWing, public, (&context, &context), plaintext, rng)
-        .expect("the public key was checked when it was parsed");
+    let (enc, ct) = public.seal((&context, &context), plaintext, rng);
     let mut lp = Lp::new();
     lp.number(VERSION).text(Suite::XWing.as_str()).text(&kid.to_string()).bytes(&enc).bytes(&ct);
     lp.into_bytes()

@@ -8,6 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use rand_core::CryptoRng;
+use sha2::{Digest as _, Sha256};
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 
 /// What is signed: the end of the label that every signed message begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -197,5 +200,70 @@ impl VaultPublicKey {
         self.0
             .verify_strict(message.as_bytes(), &ed25519_dalek::Signature::from_bytes(&signature.0))
             .map_err(|_| OpenError)
+    }
+}
+
+/// How many signatures are remembered before the memory begins anew; 32 bytes each.
+const MAX_REMEMBERED: usize = 10_000;
+
+/// Signatures that held, so that a reader that meets the same ones again and again computes each once. It remembers a
+/// digest over key, message and signature, all three in full: whatever differs anywhere is checked.
+#[derive(Default)]
+pub struct CheckedSignatures(Mutex<HashSet<[u8; 32]>>);
+
+impl CheckedSignatures {
+    /// As [`VaultPublicKey::verify`]; a second time only by memory.
+    ///
+    /// # Errors
+    /// [`OpenError`]. Failures are not remembered.
+    pub fn verify(
+        &self,
+        key: &VaultPublicKey,
+        message: &Message,
+        signature: &Signature,
+    ) -> Result<(), OpenError> {
+        let mut all = Lp::new();
+        all.bytes(key.as_bytes()).bytes(signature.as_bytes()).bytes(message.as_bytes());
+        let digest: [u8; 32] = Sha256::digest(all.as_bytes()).into();
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().contains(&digest) {
+            return Ok(());
+        }
+        key.verify(message, signature)?;
+        let mut known = known();
+        if known.len() >= MAX_REMEMBERED {
+            known.clear();
+        }
+        known.insert(digest);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(seed: u8) -> VaultSigningKey {
+        VaultSigningKey::from_seed(SecretKey::from_bytes(&[seed; 32]))
+    }
+
+    fn message(text: &str) -> Message {
+        let mut message = Message::new(SignatureKind::Envelope);
+        message.text(text);
+        message
+    }
+
+    /// T22.
+    #[test]
+    fn what_was_remembered_vouches_for_nothing_else() {
+        let (checked, ours, theirs) = (CheckedSignatures::default(), key(1), key(2));
+        let said = message("said");
+        let signature = ours.sign(&said);
+        for _ in 0..2 {
+            assert_eq!(checked.verify(ours.public(), &said, &signature), Ok(()));
+            assert_eq!(checked.verify(theirs.public(), &said, &signature), Err(OpenError));
+            assert_eq!(checked.verify(ours.public(), &message("other"), &signature), Err(OpenError));
+            assert_eq!(checked.verify(ours.public(), &said, &theirs.sign(&said)), Err(OpenError));
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use coffer_crds::{EnvelopeScope, MemberPhase, SlotRecipient};
 use coffer_envelope::{Place, open_as_brokered, scope_contains};
+use coffer_keys::signature::CheckedSignatures;
 use coffer_policy::roles::role;
 use kube::ResourceExt as _;
 use proptest::prelude::*;
@@ -283,6 +284,7 @@ impl History {
                 &place,
                 &envelope.spec,
                 None,
+                &CheckedSignatures::default(),
             );
             match opened {
                 Ok(items) => {

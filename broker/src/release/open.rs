@@ -91,7 +91,15 @@ impl Releaser {
         let wrapped_keys =
             opening.member.status.as_ref().map(|s| s.wrapped_keys.as_slice()).unwrap_or_default();
         let spec = &opening.envelope.spec;
-        let items = open_as_brokered(branches, opening.registered, wrapped_keys, &place, spec, None)?;
+        let items = open_as_brokered(
+            branches,
+            opening.registered,
+            wrapped_keys,
+            &place,
+            spec,
+            None,
+            &self.signatures,
+        )?;
         // The signing key was a claim until something opened with it. Now it says whether the register, by which this
         // release was decided, is the operator's: a role that somebody else wrote there gains nothing.
         self.registers.verify(opening.keyring, &custodian_key).map_err(OpenFailed::Register)?;

@@ -21,6 +21,7 @@ use coffer_envelope::{Access, Custodian, Item, NewEnvelope, OpenKeyring, Recipie
 use coffer_keys::{
     SecretBytes, VaultId,
     answer::{AnswerContext, EphemeralKey},
+    signature::CheckedSignatures,
 };
 use coffer_policy::{Caller, roles};
 use coffer_runtime::{Metrics, Readiness};
@@ -106,6 +107,7 @@ impl World {
             reread: Box::new(Shared(reread.clone())),
             keys: Keys::fixed(has_keys.then(|| custodian.branches().clone())),
             registers: Registers::default(),
+            signatures: CheckedSignatures::default(),
             audit,
             limits: Box::new(LocalWindows::default()),
             denials: DenialBudget::new(1000, std::time::Duration::from_secs(1), 100),

@@ -16,7 +16,7 @@ use coffer_keys::{
     hierarchy::SubjectRef,
     intake::{InputContext, IntakePublicKey, sealed_to},
     member_key::{MemberKeyKind, MemberPublicKey, MemberSecretKey},
-    signature::VaultPublicKey,
+    signature::{CheckedSignatures, VaultPublicKey},
 };
 use serde::Deserialize;
 
@@ -144,7 +144,15 @@ pub(crate) fn envelope(data: &[u8]) {
         let place =
             Place { vault_id: VAULT.keys.vault_id(), custodian_key: &VAULT.public, connection: &connection };
         let wrapped = VAULT.wrapped_keys.get(&member.name).map(Vec::as_slice).unwrap_or_default();
-        let _ = open_as_brokered(&VAULT.branches, member, wrapped, &place, &spec, None);
+        let _ = open_as_brokered(
+            &VAULT.branches,
+            member,
+            wrapped,
+            &place,
+            &spec,
+            None,
+            &CheckedSignatures::default(),
+        );
     }
 }
 

@@ -71,8 +71,7 @@ pub(super) fn case(case: &Case, at: &str) -> &'static str {
             "input"
         }
         Case::Answer { seed, public_key, context, sealed, plaintext } => {
-            let secret = MemberSecretKey::from_seed(MemberKeyKind::XWing, secret_key(seed));
-            let key = EphemeralKey::from_secret(secret);
+            let key = EphemeralKey::from_seed(secret_key(seed));
             assert_eq!(*key.public(), AnswerPublicKey::parse(public_key).unwrap(), "{at}");
             let open = |context: &Context, sealed: &[u8]| {
                 let digest: [u8; 32] = unhex(context.request_sha256.as_deref().unwrap()).try_into().unwrap();

@@ -287,9 +287,9 @@ impl Story {
             sealed: hex(&sealed),
             plaintext: hex(b"s3cr3t"),
         };
-        let secret = MemberSecretKey::generate(MemberKeyKind::XWing, &mut self.rng);
-        let seed = hex(secret.seed().expose());
-        let key = EphemeralKey::from_secret(secret);
+        let secret = SecretKey::generate(&mut self.rng);
+        let seed = hex(secret.expose());
+        let key = EphemeralKey::from_seed(secret);
         let mut request_sha256 = [0; 32];
         self.rng.fill_bytes(&mut request_sha256);
         let context = AnswerContext {
