@@ -10,19 +10,17 @@ use coffer_crds::Keyring;
 use coffer_envelope::OpenKeyring;
 use coffer_runtime::CallError;
 use k8s_openapi::api::core::v1::ObjectReference;
-use kube::{
-    Client, ResourceExt as _,
-    runtime::{controller::Action, events::Recorder},
-};
+use kube::{Client, ResourceExt as _, runtime::controller::Action};
 use rand_core::CryptoRng;
 use tokio::sync::watch;
 
 use crate::{
     apply::{WriteError, Writer},
     cache::Key,
+    events::Events,
     installation::{custody::Custody, guards::Standing},
     meters::{Meters, Outcome, Reconciled},
-    report::{self, Notice},
+    report::Notice,
     watches::Watched,
 };
 
@@ -68,7 +66,7 @@ pub struct Context {
     /// The guards in the API server.
     pub guards: watch::Receiver<Standing>,
     /// For events.
-    pub recorder: Recorder,
+    pub events: Events,
     /// Counts.
     pub meters: Meters,
     /// The operator's own user name, as admission sees it.
@@ -85,8 +83,7 @@ impl Context {
         if notices.is_empty() || !self.writer.may_send() {
             return;
         }
-        let recorder = self.recorder.clone();
-        tokio::spawn(async move { report::publish(&recorder, &about, &notices).await });
+        self.events.announce(about, notices);
     }
 
     /// Logs why a reconcile did not get to its end. That somebody else was faster is no news.

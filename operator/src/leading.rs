@@ -11,7 +11,7 @@ use kube::{
     runtime::{
         Config,
         controller::{self, Action, applier},
-        events::{Recorder, Reporter},
+        events::Reporter,
         reflector::{ObjectRef, Store},
     },
 };
@@ -24,6 +24,7 @@ use crate::{
     cache::Key,
     connection,
     context::{Context, Failures, Keyrings, ReconcileError},
+    events::Events,
     installation::{
         bundles::Configurations,
         custody::{Custody, Keeper},
@@ -160,7 +161,7 @@ impl Installation {
             Reporter { controller: String::from(MANAGER), instance: Some(self.args.pod_name.clone()) };
         let operator = self.args.user.clone();
         Context {
-            recorder: Recorder::new(self.client.clone(), reporter),
+            events: Events::new(self.client.clone(), reporter),
             client: self.client.clone(),
             writer,
             watched: self.watched.clone(),

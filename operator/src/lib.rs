@@ -18,6 +18,7 @@ pub mod cache;
 pub mod caches;
 pub mod connection;
 pub mod context;
+pub mod events;
 pub mod installation;
 pub mod leading;
 pub mod meters;

@@ -1,14 +1,12 @@
-//! What people see of a reconcile: conditions, events, counts and when it runs again.
+//! What people see of a reconcile: conditions, what is worth an event, and when it runs again.
 
 use std::time::Duration;
 
 use coffer_crds::conditions::{self, reason};
 use k8s_openapi::{
-    api::core::v1::ObjectReference,
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::Timestamp,
 };
-use kube::runtime::events::{Event, EventType, Recorder};
 
 /// One condition as a plan wants it. The API's `Condition` is made from it and from what was there before, so that
 /// `lastTransitionTime` moves only when the status does.
@@ -130,32 +128,6 @@ pub fn transition(before: &[Condition], after: &[Condition]) -> Option<Notice> {
     Some(Notice { warning: is.status != "True" && !waits, reason, note: is.message })
 }
 
-/// Publishes `notices` about an object. An event that cannot be published is logged: events are a courtesy.
-pub async fn publish(recorder: &Recorder, about: &ObjectReference, notices: &[Notice]) {
-    for notice in notices {
-        let event = Event {
-            type_: if notice.warning { EventType::Warning } else { EventType::Normal },
-            reason: String::from(notice.reason),
-            note: Some(shorten(&notice.note)),
-            action: String::from("Reconcile"),
-            secondary: None,
-        };
-        if let Err(error) = recorder.publish(&event, about).await {
-            tracing::debug!(%error, reason = notice.reason, "event not published");
-        }
-    }
-}
-
-/// An event's note holds 1 KiB.
-fn shorten(note: &str) -> String {
-    const LIMIT: usize = 1000;
-    if note.len() <= LIMIT {
-        return String::from(note);
-    }
-    let end = (0..=LIMIT).rev().find(|end| note.is_char_boundary(*end)).unwrap_or(0);
-    format!("{}…", &note[..end])
-}
-
 /// How long until `at`, for a requeue: never zero, so that a moment that has just come is seen as passed.
 pub fn until(at: Timestamp, now: Timestamp) -> Duration {
     let wait = at.duration_since(now);
@@ -194,11 +166,5 @@ mod tests {
         assert_eq!(until(at(20), at(10)).as_secs(), 10);
         assert_eq!(sooner(None, Some(at(3))), Some(at(3)));
         assert_eq!(sooner(Some(at(2)), Some(at(3))), Some(at(2)));
-    }
-
-    #[test]
-    fn a_long_note_is_cut_between_characters() {
-        let note = "ä".repeat(900);
-        assert!(shorten(&note).len() <= 1024);
     }
 }
