@@ -13,7 +13,7 @@ use std::{
 
 use tokio::time::{Instant, timeout_at};
 
-pub use tables::{Change, Key, Tables, named_vault};
+pub use tables::{Change, Claim, Key, Tables, named_vault};
 pub use watch::watch_cluster;
 
 /// What a look at the tables gave.

@@ -1,9 +1,10 @@
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, hash_map::Entry},
     sync::Arc,
 };
 
 use coffer_crds::{Connection, Subject, Vault, VaultMember};
+use coffer_policy::release::alias;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt as _;
 
@@ -62,6 +63,51 @@ pub enum Change {
     Namespaces(Vec<Arc<Namespace>>),
 }
 
+/// What a Connection claims in its Vault: a Vault of thousands is not searched for each that is written.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Claim {
+    /// An alias, of whatever owner.
+    Alias {
+        /// The Vault.
+        vault: Key,
+        /// The alias.
+        alias: String,
+    },
+    /// An owner's provider and connection name.
+    Provider {
+        /// The Vault.
+        vault: Key,
+        /// The owner; empty when it is not known yet.
+        owner: String,
+        /// The provider.
+        provider: String,
+        /// The connection name.
+        name: String,
+    },
+}
+
+impl Claim {
+    /// A Connection's alias in `vault`.
+    pub fn alias(vault: &Key, connection: &Connection) -> Self {
+        Self::Alias { vault: vault.clone(), alias: alias(connection).to_owned() }
+    }
+
+    /// A Connection's provider and connection name in `vault`, if it has a provider.
+    pub fn provider(vault: &Key, connection: &Connection) -> Option<Self> {
+        let spec = &connection.spec;
+        Some(Self::Provider {
+            vault: vault.clone(),
+            owner: spec.owner.clone().unwrap_or_default(),
+            provider: spec.provider.clone()?,
+            name: spec.connection_name.clone().unwrap_or_else(|| String::from("default")),
+        })
+    }
+
+    fn all(vault: &Key, connection: &Connection) -> impl Iterator<Item = Self> {
+        std::iter::once(Self::alias(vault, connection)).chain(Self::provider(vault, connection))
+    }
+}
+
 /// The objects, and what finds them quickly.
 #[derive(Default)]
 pub struct Tables {
@@ -73,6 +119,8 @@ pub struct Tables {
     connections: HashMap<Key, Arc<Connection>>,
     /// Connections by the Vault that they name. Every Connection that came through this program names one.
     by_vault: HashMap<Key, BTreeSet<Key>>,
+    /// Connections by what they claim in their Vault.
+    by_claim: HashMap<Claim, Vec<Arc<Connection>>>,
     namespaces: HashMap<String, BTreeMap<String, String>>,
 }
 
@@ -114,6 +162,11 @@ impl Tables {
         keys.filter_map(|key| self.connections.get(key))
     }
 
+    /// The Connections that claim this of the Vault that they name, in no order.
+    pub fn claiming(&self, claim: &Claim) -> impl Iterator<Item = &Arc<Connection>> {
+        self.by_claim.get(claim).into_iter().flatten()
+    }
+
     /// The labels of a namespace; none when it is not known.
     pub fn namespace_labels(&self, namespace: &str) -> BTreeMap<String, String> {
         self.namespaces.get(namespace).cloned().unwrap_or_default()
@@ -147,6 +200,7 @@ impl Tables {
             Change::Connections(connections) => {
                 self.connections.clear();
                 self.by_vault.clear();
+                self.by_claim.clear();
                 connections.into_iter().for_each(|connection| self.put_connection(connection));
             }
             Change::Namespaces(namespaces) => {
@@ -180,6 +234,9 @@ impl Tables {
         let key = Key::of(&*connection);
         self.drop_connection(&key);
         if let Some(vault) = named_vault(&connection) {
+            for claim in Claim::all(&vault, &connection) {
+                self.by_claim.entry(claim).or_default().push(connection.clone());
+            }
             self.by_vault.entry(vault).or_default().insert(key.clone());
         }
         self.connections.insert(key, connection);
@@ -188,6 +245,14 @@ impl Tables {
     fn drop_connection(&mut self, key: &Key) {
         let Some(connection) = self.connections.remove(key) else { return };
         if let Some(vault) = named_vault(&connection) {
+            for claim in Claim::all(&vault, &connection) {
+                if let Entry::Occupied(mut claiming) = self.by_claim.entry(claim) {
+                    claiming.get_mut().retain(|other| !Arc::ptr_eq(other, &connection));
+                    if claiming.get().is_empty() {
+                        claiming.remove();
+                    }
+                }
+            }
             drop_from(&mut self.by_vault, &vault, key);
         }
     }

@@ -86,3 +86,38 @@ fn members_and_connections_are_found_by_what_they_refer_to() {
     let (account, vault) = directory.look(found);
     assert!(account.is_empty() && vault.is_empty());
 }
+
+#[test]
+fn claims_are_found_until_their_connection_gives_them_up() {
+    let directory = directory(0, 0);
+    let team = Key::new("a", "team");
+    let spec = |alias: &str, provider: Option<&str>| json!({"vault": {"name": "team"}, "owner": "alice", "alias": alias, "provider": provider});
+    let alias = |alias: &str| Claim::Alias { vault: team.clone(), alias: alias.into() };
+    let github = Claim::Provider {
+        vault: team.clone(),
+        owner: "alice".into(),
+        provider: "github".into(),
+        name: "default".into(),
+    };
+    let claiming = |claim: &Claim| {
+        let mut names: Vec<String> = directory
+            .look(|tables| tables.claiming(claim).map(|found| Key::of(&**found).to_string()).collect());
+        names.sort();
+        names
+    };
+    put(&directory, connection("a", "one", spec("token", Some("github"))));
+    put(&directory, connection("a", "two", spec("token", None)));
+    put(&directory, connection("a", "three", json!({"vault": {"name": "other"}, "alias": "token"})));
+    assert_eq!(claiming(&alias("token")), ["a/one", "a/two"]);
+    assert_eq!(claiming(&github), ["a/one"]);
+
+    put(&directory, connection("a", "one", spec("pat", None)));
+    assert_eq!(claiming(&alias("token")), ["a/two"]);
+    assert_eq!(claiming(&alias("pat")), ["a/one"]);
+    assert!(claiming(&github).is_empty());
+
+    directory.change(Change::NoConnection(Key::new("a", "two")));
+    assert!(claiming(&alias("token")).is_empty());
+    directory.change(Change::Connections(Vec::new()));
+    assert!(claiming(&alias("pat")).is_empty());
+}

@@ -20,7 +20,7 @@ use crate::{
     review::{Admitted, Operation, Request},
     seal::{self, Place},
     stamp::{Paths, differs, stamp},
-    state::{Directory, Key, Look, Tables, named_vault},
+    state::{Claim, Directory, Key, Look, Tables, named_vault},
 };
 
 /// What of the spec is no change by itself: the stamp, and `stringData`, which is asked about by `brings_values`.
@@ -311,27 +311,22 @@ fn intake_key(vault: &Vault) -> Result<(VaultId, IntakePublicKey), Refusal> {
 /// name, and one per alias, in a vault.
 fn unique(tables: &Tables, vault: &Key, new: &Connection) -> Result<(), Refusal> {
     let this = Key::of(new);
-    let mut own = tables
-        .connections_of(vault)
-        .filter(|other| other.spec.owner == new.spec.owner && Key::of(other.as_ref()) != this);
-    own.try_for_each(|other| {
-        let taken = |field: &str, value: String| {
-            let other = Key::of(other.as_ref());
+    let taken = |claim: &Claim, field: &str, value: &str| {
+        let mut others = tables
+            .claiming(claim)
+            .filter(|other| other.spec.owner == new.spec.owner)
+            .map(|other| Key::of(other.as_ref()))
+            .filter(|other| *other != this);
+        others.next().map_or(Ok(()), |other| {
             Err(Refusal::BeUnique(format!(
-                "spec.{field}: Connection '{other}' of the same owner is {value} already"
+                "spec.{field}: Connection '{other}' of the same owner is '{value}' already"
             )))
-        };
-        let name = |connection: &Connection| {
-            connection.spec.connection_name.clone().unwrap_or_else(|| String::from("default"))
-        };
-        match &new.spec.provider {
-            Some(provider) if other.spec.provider.as_ref() == Some(provider) && name(other) == name(new) => {
-                taken("connectionName", format!("'{provider}/{}'", name(new)))
-            }
-            _ if alias(other) == alias(new) => taken("alias", format!("'{}'", alias(new))),
-            _ => Ok(()),
-        }
-    })
+        })
+    };
+    if let Some(claim @ Claim::Provider { provider, name, .. }) = &Claim::provider(vault, new) {
+        taken(claim, "connectionName", &format!("{provider}/{name}"))?;
+    }
+    taken(&Claim::alias(vault, new), "alias", alias(new))
 }
 
 /// What is admitted and still worth a word.
@@ -347,10 +342,10 @@ fn warnings(tables: &Tables, vault: &Key, facts: &Facts, new: &Connection) -> Ve
     let scope = Scope::of_connection(new, sharing);
     let owner = |connection: &Connection| connection.spec.owner.clone().unwrap_or_default();
     // Only what the author's own member can see is named.
-    let clash = tables.connections_of(vault).find(|other| {
+    let clash = tables.claiming(&Claim::alias(vault, new)).find(|other| {
         let seen = Scope::of_connection(other, sharing).holds(&owner(new), &owner(other));
         let shared = scope.holds(&owner(other), &owner(new)) || scope == Scope::All;
-        seen && shared && alias(other) == alias(new) && other.spec.owner != new.spec.owner
+        seen && shared && other.spec.owner != new.spec.owner
     });
     if let Some(other) = clash {
         let other = Key::of(other.as_ref());
