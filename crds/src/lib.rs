@@ -24,6 +24,9 @@ mod vault;
 mod vault_member;
 mod wrap;
 
+/// The node driver's name, as its CSIDriver object and the volumes of pods have it.
+pub const CSI_DRIVER: &str = "csi.coffer.dev";
+
 pub use access_token::*;
 pub use audit_query::*;
 pub use connection::*;

@@ -2,14 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use anyhow::{Context, Result, bail};
+use coffer_crds::CSI_DRIVER;
 use e2e::install;
 use e2e::layout::KUBELET_ROOT;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use tokio::process::Command;
-
-/// The driver's name, as in its CSIDriver object.
-const DRIVER: &str = "csi.coffer.dev";
 
 /// What csi-sanity itself leaves out, because the driver says that it cannot do it: a part of a test's full name, and
 /// why that is right.
@@ -83,7 +81,7 @@ async fn the_driver_passes_every_test_of_csi_sanity_that_a_driver_of_inline_volu
     let folder = tempfile::tempdir()?;
     let report = folder.path().join("report.json");
     let output = Command::new(cluster.programs().csi_sanity())
-        .arg(format!("--csi.endpoint=unix://{KUBELET_ROOT}/plugins/{DRIVER}/csi.sock"))
+        .arg(format!("--csi.endpoint=unix://{KUBELET_ROOT}/plugins/{CSI_DRIVER}/csi.sock"))
         .arg(format!("--csi.mountdir={}", folder.path().join("mount").display()))
         .arg(format!("--csi.stagingdir={}", folder.path().join("staging").display()))
         .arg(format!("--ginkgo.json-report={}", report.display()))

@@ -33,5 +33,4 @@ pub mod token;
 pub mod verify;
 pub mod volume;
 
-/// The name in `CSIDriver` objects and in pods' volumes.
-pub const DRIVER_NAME: &str = "csi.coffer.dev";
+pub use coffer_crds::CSI_DRIVER as DRIVER_NAME;

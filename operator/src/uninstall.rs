@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
+use coffer_crds::CSI_DRIVER;
 use coffer_runtime::{CallError, within};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
 
-/// The node driver, as its CSIDriver object and the volumes of pods name it.
-const CSI_DRIVER: &str = "csi.coffer.dev";
 /// Pods of one answer of the API server.
 const PAGE: u32 = 500;
 /// For how long one page is waited for.

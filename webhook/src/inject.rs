@@ -20,8 +20,6 @@ pub use choose::Choice;
 
 /// Name of the volume that is added.
 pub const VOLUME: &str = "coffer";
-/// The driver of that volume.
-pub const DRIVER: &str = "csi.coffer.dev";
 /// Where every container finds it.
 pub const MOUNT_PATH: &str = "/coffer";
 /// Connections of one pod: the broker answers a volume in one request, which names no more.

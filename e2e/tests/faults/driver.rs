@@ -1,6 +1,7 @@
 //! A node whose driver is not there: new, or being exchanged.
 
 use anyhow::{Result, ensure};
+use coffer_crds::CSI_DRIVER;
 use e2e::fault;
 use e2e::install::{self, NAMESPACE};
 use e2e::load;
@@ -30,7 +31,7 @@ async fn pods_wait_for_a_driver_that_is_not_there_yet_and_running_ones_keep_thei
         let coffer = cluster.kubectl().namespaced(NAMESPACE);
         let nodes: Api<CSINode> = Api::all(cluster.client().await?);
         let registered = |node: Option<&CSINode>| {
-            node.is_some_and(|node| node.spec.drivers.iter().any(|driver| driver.name == "csi.coffer.dev"))
+            node.is_some_and(|node| node.spec.drivers.iter().any(|driver| driver.name == CSI_DRIVER))
         };
 
         coffer.run(["patch", "daemonset", "coffer-node", "-p", AWAY]).ok().await?;

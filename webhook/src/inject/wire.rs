@@ -1,6 +1,7 @@
+use coffer_crds::CSI_DRIVER;
 use serde_json::{Value, json};
 
-use super::{DRIVER, MOUNT_PATH, VOLUME};
+use super::{MOUNT_PATH, VOLUME};
 use crate::{draft::Draft, refusal::Refusal, state::Key};
 
 /// Adds the volume. One that is there already and names its Connections is left as it is: it is ours from an earlier
@@ -21,13 +22,13 @@ pub(super) fn add_volume(
         attributes["onRevoke"] = on_revoke.into();
     }
     let Some(index) = present else {
-        let csi = json!({"driver": DRIVER, "readOnly": true, "volumeAttributes": attributes});
+        let csi = json!({"driver": CSI_DRIVER, "readOnly": true, "volumeAttributes": attributes});
         return draft.push(["spec", "volumes"], json!({"name": VOLUME, "csi": csi}));
     };
     let index = index.to_string();
-    if draft.text(["spec", "volumes", &index, "csi", "driver"]) != Some(DRIVER) {
+    if draft.text(["spec", "volumes", &index, "csi", "driver"]) != Some(CSI_DRIVER) {
         let problem =
-            format!("the name '{VOLUME}' is taken by a volume that is not of driver {DRIVER}: rename it");
+            format!("the name '{VOLUME}' is taken by a volume that is not of driver {CSI_DRIVER}: rename it");
         return Err(Refusal::field(format!("spec.volumes[{index}].name"), problem));
     }
     if draft.text(["spec", "volumes", &index, "csi", "volumeAttributes", "connections"]).is_some() {
