@@ -74,7 +74,7 @@ pub struct Cli {
 /// What the program does besides operating.
 #[derive(Clone, Debug, clap::Subcommand)]
 pub enum Command {
-    /// Name the running pods that need the node driver; exit code 1 if there are any
+    /// Name the running pods that need the node driver; exit code 3 if there are any, 1 if that cannot be found out
     MayUninstall {
         /// What to run in order to keep Coffer, as the refusal says it
         #[arg(

@@ -5,6 +5,7 @@ use std::{
     process::ExitCode,
 };
 
+use anyhow::Context as _;
 use clap::Parser as _;
 use coffer_operator::{Cli, Command, uninstall};
 
@@ -14,10 +15,11 @@ async fn main() -> anyhow::Result<ExitCode> {
     match cli.command {
         Some(Command::MayUninstall { to_keep }) => {
             coffer_runtime::start::install_crypto_provider();
-            let injected = uninstall::injected(coffer_runtime::client().await?).await?;
+            let client = coffer_runtime::client().await.context(uninstall::UNKNOWN)?;
+            let injected = uninstall::injected(client).await.context(uninstall::UNKNOWN)?;
             let Some(refusal) = uninstall::refusal(&injected, &to_keep) else { return Ok(ExitCode::SUCCESS) };
             io::stdout().write_all(refusal.as_bytes())?;
-            Ok(ExitCode::FAILURE)
+            Ok(ExitCode::from(uninstall::REFUSED))
         }
         None => {
             let shutdown = coffer_runtime::start("coffer-operator")?;

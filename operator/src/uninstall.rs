@@ -8,6 +8,11 @@ use coffer_runtime::{CallError, within};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, ResourceExt as _, api::ListParams};
 
+/// Exit code of the refusal. An error is 1, wrong arguments are 2: neither says that a pod is in the way.
+pub const REFUSED: u8 = 3;
+/// What an error is told with, so that it is not taken for the refusal.
+pub const UNKNOWN: &str =
+    "nothing was removed: it could not be found out whether pods still need the node driver; try again";
 /// Pods of one answer of the API server.
 const PAGE: u32 = 500;
 /// For how long one page is waited for.
