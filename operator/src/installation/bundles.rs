@@ -92,20 +92,38 @@ pub struct Configurations {
     validating: Seen<ValidatingWebhookConfiguration>,
     changed: Notify,
     revisions: watch::Sender<()>,
-    trusted: Check,
+    trusted: Trusted,
+}
+
+/// The readiness check `webhooks-trusted`.
+struct Trusted {
+    check: Check,
+    wanted: Mutex<Wanted>,
+}
+
+/// Whom the configurations are to trust, as far as this replica knows.
+#[derive(Default)]
+enum Wanted {
+    /// Not said: this replica stands by, or certificates are somebody else's. Any trust will do.
+    #[default]
+    Somebody,
+    /// This bundle, which was not seen in all of them yet.
+    This(Vec<u8>),
+    /// The operator's own, which was seen in all of them.
+    Seen,
 }
 
 impl Configurations {
     /// Watches the three configurations in the background. Adds the readiness check `webhooks-trusted`, which is met once
-    /// each of them has its `caBundle`, whoever wrote it: before, an installation that Helm waits for cannot be used. It
-    /// stays met.
+    /// each of them has its `caBundle`: before, an installation that Helm waits for cannot be used. Where the operator
+    /// makes the certificates, whoever leads knows the bundle, and takes no other for it. It stays met.
     pub fn watch(client: &Client, readiness: &Readiness, shutdown: &Shutdown) -> Arc<Self> {
         let seen = Arc::new(Self {
             mutating: Seen::default(),
             validating: Seen::default(),
             changed: Notify::default(),
             revisions: watch::Sender::default(),
-            trusted: readiness.check("webhooks-trusted"),
+            trusted: Trusted { check: readiness.check("webhooks-trusted"), wanted: Mutex::default() },
         });
         for name in MUTATING {
             follow::<MutatingWebhookConfiguration>(client, &seen, |seen| &seen.mutating, name, shutdown);
@@ -116,11 +134,38 @@ impl Configurations {
         seen
     }
 
-    /// Whether every configuration is there and trusts somebody.
-    fn are_trusted(&self) -> bool {
+    /// Whether every configuration is there and trusts `bundle`; `None`: anybody.
+    fn trust_all(&self, bundle: Option<&[u8]>) -> bool {
         let (mutating, validating) = (locked(&self.mutating), locked(&self.validating));
-        MUTATING.iter().all(|name| trusts(mutating.get(*name)))
-            && VALIDATING.iter().all(|name| trusts(validating.get(*name)))
+        MUTATING.iter().all(|name| trusts(mutating.get(*name), bundle))
+            && VALIDATING.iter().all(|name| trusts(validating.get(*name), bundle))
+    }
+
+    /// Brings the readiness check up to date.
+    fn judge(&self) {
+        let Trusted { check, wanted } = &self.trusted;
+        let mut wanted = wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*wanted {
+            Wanted::Somebody if self.trust_all(None) => check.ready(),
+            Wanted::This(bundle) if self.trust_all(Some(bundle)) => {
+                check.ready();
+                *wanted = Wanted::Seen;
+            }
+            Wanted::This(_) => {
+                check.not_ready("a webhook configuration does not trust the operator's authority")
+            }
+            Wanted::Somebody | Wanted::Seen => {}
+        }
+    }
+
+    /// Takes no other bundle than this for trust, until it was seen in every configuration.
+    fn expect(&self, bundle: &str) {
+        let mut wanted = self.trusted.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if !matches!(*wanted, Wanted::Seen) {
+            *wanted = Wanted::This(bundle.as_bytes().to_vec());
+        }
+        drop(wanted);
+        self.judge();
     }
 
     /// Resolves when one of them changed since the last call.
@@ -146,6 +191,7 @@ impl Configurations {
     /// # Errors
     /// The first that failed; the others were tried.
     pub async fn trust(&self, writer: &Writer, bundle: &str) -> Result<(), WriteError> {
+        self.expect(bundle);
         let mutating: Vec<_> = locked(&self.mutating).values().flatten().cloned().collect();
         let validating: Vec<_> = locked(&self.validating).values().flatten().cloned().collect();
         let mut outcome = Ok(());
@@ -166,11 +212,11 @@ fn locked<C>(seen: &Seen<C>) -> MutexGuard<'_, BTreeMap<String, Option<C>>> {
     seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn trusts<C: Configuration>(seen: Option<&Option<C>>) -> bool {
+/// Whether each webhook of a configuration trusts `wanted`; `None`: anybody.
+fn trusts<C: Configuration>(seen: Option<&Option<C>>, wanted: Option<&[u8]>) -> bool {
     let bundles = seen.and_then(Option::as_ref).map(Configuration::bundles);
-    bundles.is_some_and(|bundles| {
-        bundles.iter().all(|(_, bundle)| bundle.is_some_and(|bundle| !bundle.is_empty()))
-    })
+    let trusted = |bundle: &[u8]| wanted.map_or(!bundle.is_empty(), |wanted| bundle == wanted);
+    bundles.is_some_and(|bundles| bundles.iter().all(|(_, bundle)| bundle.is_some_and(trusted)))
 }
 
 /// Injection's configuration is not among them: it vouches for nobody.
@@ -220,9 +266,7 @@ fn follow<C: Configuration>(
                 tracing::warn!(kind = %C::kind(&()), name, "webhook configuration is gone: nobody seals or stamps");
             }
             locked(pick(&seen)).insert(String::from(name), now);
-            if seen.are_trusted() {
-                seen.trusted.ready();
-            }
+            seen.judge();
             seen.changed.notify_one();
             seen.revisions.send_replace(());
         }
@@ -262,7 +306,7 @@ mod tests {
     fn a_bundle_that_is_as_it_should_be_is_not_written() {
         let complete = configuration([Some("PEM"), Some("PEM")]);
         assert_eq!(wanted(&complete, "PEM"), None);
-        assert!(trusts(Some(&Some(complete))));
+        assert!(trusts(Some(&Some(complete.clone())), None) && trusts(Some(&Some(complete)), Some(b"PEM")));
     }
 
     #[test]
@@ -274,11 +318,56 @@ mod tests {
         );
         assert_eq!(fields["metadata"]["uid"], "u");
         for incomplete in [[Some("PEM"), None], [Some(""), Some("PEM")]] {
-            assert!(!trusts(Some(&Some(configuration(incomplete)))), "{incomplete:?}");
+            assert!(!trusts(Some(&Some(configuration(incomplete))), None), "{incomplete:?}");
         }
-        assert!(
-            !trusts::<MutatingWebhookConfiguration>(Some(&None))
-                && !trusts::<MutatingWebhookConfiguration>(None)
-        );
+        let absent = [Some(&None), None];
+        assert!(absent.iter().all(|seen| !trusts::<MutatingWebhookConfiguration>(*seen, None)));
+    }
+
+    /// Three configurations that all trust `bundle`, and the check on them.
+    fn seen(bundle: &str) -> (Configurations, Readiness) {
+        let readiness = Readiness::new();
+        let configurations = Configurations {
+            mutating: Seen::default(),
+            validating: Seen::default(),
+            changed: Notify::default(),
+            revisions: watch::Sender::default(),
+            trusted: Trusted { check: readiness.check("webhooks-trusted"), wanted: Mutex::default() },
+        };
+        see(&configurations, bundle);
+        (configurations, readiness)
+    }
+
+    fn see(configurations: &Configurations, bundle: &str) {
+        let of_pods = configuration([Some(bundle), Some(bundle)]);
+        // The two kinds look alike.
+        let validating =
+            json!({"metadata": {}, "webhooks": serde_json::to_value(&of_pods.webhooks).unwrap()});
+        for name in MUTATING {
+            locked(&configurations.mutating).insert(String::from(name), Some(of_pods.clone()));
+        }
+        for name in VALIDATING {
+            let validating = serde_json::from_value(validating.clone()).unwrap();
+            locked(&configurations.validating).insert(String::from(name), Some(validating));
+        }
+        configurations.judge();
+    }
+
+    #[test]
+    fn whoever_makes_the_certificates_takes_no_other_bundle_for_trust() {
+        let (configurations, readiness) = seen("ANOTHER");
+        assert!(readiness.is_ready(), "a standby, or with cert-manager: nobody said which");
+        configurations.expect("PEM");
+        assert!(!readiness.is_ready(), "the leader knows");
+        let mixed = configuration([Some("PEM"), Some("ANOTHER")]);
+        locked(&configurations.mutating).insert(String::from("coffer-pods"), Some(mixed));
+        configurations.judge();
+        assert!(!readiness.is_ready(), "one of them will not do");
+        see(&configurations, "PEM");
+        assert!(readiness.is_ready());
+        // It is put right again at once; meanwhile nothing is gained by a leader that is not ready.
+        see(&configurations, "ANOTHER");
+        configurations.expect("NEXT");
+        assert!(readiness.is_ready(), "it stays met");
     }
 }
