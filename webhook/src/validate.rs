@@ -169,10 +169,40 @@ pub fn typed<K: DeserializeOwned>(object: &Value, schema: &SpecSchema) -> Result
     Err(Refusal::field("spec", format!("does not fit the schema; see kubectl explain {kind}.spec")))
 }
 
-/// The object that a DELETE is about; `None` when it does not fit its schema, as after somebody wrote straight into etcd or
-/// an upgrade was rolled back: then [`clear_up`] decides.
+/// The object as it is stored; `None` when it does not fit its schema, as after somebody wrote straight into etcd or an
+/// upgrade was rolled back. A DELETE is then decided by [`clear_up`].
 pub fn stored<K: DeserializeOwned>(request: &Request) -> Option<K> {
     K::deserialize(request.old_object.expose()).ok()
+}
+
+/// The object that an UPDATE changes.
+///
+/// # Errors
+/// [`Refusal::AcceptField`] when it does not fit its schema (T45): nobody can tell what the change would give to whom.
+/// The text says so of the stored object, since the one that was sent may be in order, and `way_out`.
+pub fn before<K: DeserializeOwned>(
+    request: &Request,
+    schema: &SpecSchema,
+    way_out: &str,
+) -> Result<K, Refusal> {
+    stored(request).ok_or_else(|| malformed(request, schema, way_out))
+}
+
+/// What is said of a stored object that does not fit its schema.
+fn malformed(request: &Request, schema: &SpecSchema, way_out: &str) -> Refusal {
+    let spec = request.old_object.expose().get("spec").unwrap_or(&Value::Null);
+    let found = misfit(schema, "spec", spec, None);
+    let (field, problem) = found.map_or_else(
+        || (String::from("spec"), String::from("does not fit the schema")),
+        |found| (found.field, found.problem),
+    );
+    Refusal::field(
+        field,
+        format!(
+            "{problem}. This is about the object as it is stored, not as you sent it: somebody wrote it past its \
+             schema, and no change of it can be judged. {way_out}"
+        ),
+    )
 }
 
 /// Decides a DELETE of what does not fit its schema (T45): it is an owner's, of any vault here or of the one that it names

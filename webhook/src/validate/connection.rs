@@ -10,8 +10,8 @@ use rand_core::CryptoRng;
 use serde_json::{Value, json};
 
 use super::{
-    Circumstances, Facts, SpecSchema, caller, check_form, clear_up, is_fresh, refuse, spec_schema, stored,
-    typed, vault_named,
+    Circumstances, Facts, SpecSchema, before, caller, check_form, clear_up, is_fresh, refuse, spec_schema,
+    stored, typed, vault_named,
 };
 use crate::{
     applied::{self, Items},
@@ -27,6 +27,8 @@ use crate::{
 const NO_CHANGE: Paths<'_> = &[&["lastWriter"], &["stringData"]];
 pub(super) static SCHEMA: SpecSchema = SpecSchema::new(|| spec_schema(&Connection::crd()));
 const LAST_WRITER: &[&str] = &["spec", "lastWriter"];
+const WAY_OUT: &str =
+    "An owner of the vault can delete this Connection, and its owner apply it again with its values";
 
 /// Decides a CREATE or UPDATE and gives the patch that seals, stamps and completes the object.
 ///
@@ -144,7 +146,7 @@ impl Write {
         new.metadata.namespace = Some(request.namespace.clone());
         let old: Option<Connection> = match request.old_object.is_absent() {
             true => None,
-            false => Some(typed(request.old_object.expose(), &SCHEMA)?),
+            false => Some(before(request, &SCHEMA, WAY_OUT)?),
         };
         new.spec.sealed_data.retain(|item, _| !dropped.contains(item));
         let incoming = draft.get(["spec", "stringData"]).and_then(Value::as_object);

@@ -2,12 +2,12 @@
 
 use coffer_crds::{NamedSubject, ServiceAccountSubject, Subject, Vault, annotations::DEFAULT_VAULT};
 use coffer_policy::{Caller, roles, writes};
-use kube::{CustomResourceExt as _, ResourceExt as _};
+use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
 use super::{
     Circumstances, Facts, SpecSchema, caller, check_form, check_subject, clear_up, connection::is_default,
-    from_policy, refuse, spec_schema, stored, typed,
+    from_policy, malformed, owners, refuse, spec_schema, stored, typed,
 };
 use crate::{
     draft::Draft,
@@ -31,26 +31,55 @@ pub async fn admit(
 ) -> Result<Admitted, Refusal> {
     let mut draft = Draft::new(std::mem::take(&mut request.object));
     let old = request.old_object.expose();
-    let stored: Option<Vault> = match request.operation {
-        Operation::Create => None,
-        Operation::Update | Operation::Delete | Operation::Connect => Some(typed(old, &SCHEMA)?),
-    };
+    let creating = request.operation == Operation::Create;
     let caller = caller(&request.user_info);
-    fill_owners(&mut draft, old, stored.is_none(), &caller)?;
-    let mut new: Vault = typed(draft.object(), &SCHEMA)?;
-    new.metadata.namespace = Some(request.namespace.clone());
-    let changed = stored.is_none() || differs(draft.object(), old, STAMPS);
-    check_mark(&new, stored.as_ref())?;
-    let marked = is_default(&new) && !stored.as_ref().is_some_and(is_default);
-    if changed || marked || stored.as_ref().is_some_and(|stored| is_default(stored) != is_default(&new)) {
+    fill_owners(&mut draft, old, creating, &caller)?;
+    let changed = creating || differs(draft.object(), old, STAMPS);
+    let (mark, mark_before) = (mark(draft.object()), mark(old));
+    check_mark(mark, mark_before)?;
+    let is_default = |mark: Option<&str>| mark == Some("true");
+    let marked = is_default(mark) && !is_default(mark_before);
+    // What is as it was passes whatever it is, so that metadata tools work.
+    if changed || is_default(mark) != is_default(mark_before) {
+        let mut new: Vault = typed(draft.object(), &SCHEMA)?;
+        new.metadata.namespace = Some(request.namespace.clone());
+        let stored: Option<Vault> = if creating { None } else { stored(&request) };
+        let mending = !creating && stored.is_none();
+        if mending {
+            check_mender(&request, &caller, directory, circumstances)?;
+        }
         if changed {
-            check_form(draft.object(), old, &SCHEMA)?;
+            check_form(draft.object(), if mending { &Value::Null } else { old }, &SCHEMA)?;
             check_fields(&new)?;
         }
         directory.wait(|tables| judge(tables, &caller, stored.as_ref(), &new, marked, circumstances)).await?;
     }
     stamp(&mut draft, &["spec", "lastWriter"], old, &request.user_info, changed)?;
     Ok(Admitted { patch: draft.into_patch(), warnings: Vec::new() })
+}
+
+/// A Vault that does not fit its schema (T45) cannot be deleted and made again: its keys would go, and with them all that
+/// is in it. So an owner may mend it, who could change each of its fields. Who that is, is not asked of the object: it is
+/// who is one in force by the memberships of this very vault.
+fn check_mender(
+    request: &Request,
+    caller: &Caller,
+    directory: &Directory,
+    circumstances: &Circumstances<'_>,
+) -> Result<(), Refusal> {
+    let key = Key::new(&request.namespace, &request.name);
+    let owners = directory.look(|tables| owners(tables, &key, circumstances.now));
+    if owners.iter().any(|owner| owner.is_of(caller)) {
+        return Ok(());
+    }
+    let names: Vec<_> = owners.iter().map(|owner| owner.name.as_str()).collect();
+    let way_out = match names.as_slice() {
+        [] => String::from(
+            "It has no Active owner who could mend it: restore it from a backup, or delete it with all that is in it",
+        ),
+        names => format!("An owner ({}) can mend it by applying it whole", names.join(", ")),
+    };
+    Err(malformed(request, &SCHEMA, &way_out))
 }
 
 /// Decides a DELETE: an owner's, and anybody's whom RBAC lets when nobody owns the vault.
@@ -127,14 +156,18 @@ fn subject_of(caller: &Caller) -> Subject {
 }
 
 /// A mark that is neither would look like one and be none.
-fn check_mark(new: &Vault, stored: Option<&Vault>) -> Result<(), Refusal> {
-    let mark = |vault: &Vault| vault.annotations().get(DEFAULT_VAULT).cloned();
-    match mark(new) {
-        Some(text) if text != "true" && text != "false" && Some(&text) != stored.and_then(mark).as_ref() => {
+fn check_mark(new: Option<&str>, before: Option<&str>) -> Result<(), Refusal> {
+    match new {
+        Some(text) if text != "true" && text != "false" && new != before => {
             Err(Refusal::field(format!("metadata.annotations[{DEFAULT_VAULT}]"), "must be true or false"))
         }
         Some(_) | None => Ok(()),
     }
+}
+
+/// The mark of a default vault.
+fn mark(vault: &Value) -> Option<&str> {
+    vault.pointer("/metadata/annotations")?.get(DEFAULT_VAULT)?.as_str()
 }
 
 /// One default vault per namespace; the operator takes the oldest where two were made at once.

@@ -6,8 +6,8 @@ use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
 use super::{
-    Circumstances, Facts, SpecSchema, acceptance, caller, check_form, check_subject, clear_up, refuse,
-    spec_schema, stored, typed, vault_named,
+    Circumstances, Facts, SpecSchema, acceptance, before, caller, check_form, check_subject, clear_up,
+    refuse, spec_schema, stored, typed, vault_named,
 };
 use crate::{
     draft::Draft,
@@ -18,6 +18,7 @@ use crate::{
 };
 
 const STAMPS: Paths<'_> = &[&["lastWriter"], &["invitedBy"], &["acceptance", "by"]];
+const WAY_OUT: &str = "An owner of the vault can delete this VaultMember and invite again";
 pub(super) static SCHEMA: SpecSchema = SpecSchema::new(|| spec_schema(&VaultMember::crd()));
 
 /// Decides a CREATE or UPDATE and stamps it: `invitedBy` vouches for what the membership grants, `acceptance.by` for
@@ -32,15 +33,19 @@ pub async fn admit(
 ) -> Result<Admitted, Refusal> {
     let mut draft = Draft::new(std::mem::take(&mut request.object));
     let old = request.old_object.expose();
-    let mut new: VaultMember = read(draft.object())?;
-    new.metadata.namespace = Some(request.namespace.clone());
-    let stored: Option<VaultMember> = match request.operation {
-        Operation::Create => None,
-        Operation::Update | Operation::Delete | Operation::Connect => Some(read(old)?),
-    };
-    let changed = stored.is_none() || differs(draft.object(), old, STAMPS);
-    let accepted = new.spec.acceptance.is_some() && acceptance_differs(draft.object(), old);
+    let creating = request.operation == Operation::Create;
+    let changed = creating || differs(draft.object(), old, STAMPS);
+    let accepts = draft.get(["spec", "acceptance"]).is_some();
+    let accepted = accepts && acceptance_differs(draft.object(), old);
+    let mut granted = false;
+    // What is as it was passes whatever it is, so that metadata tools work.
     if changed {
+        let mut new: VaultMember = typed(draft.object(), &SCHEMA)?;
+        new.metadata.namespace = Some(request.namespace.clone());
+        let stored: Option<VaultMember> = match creating {
+            true => None,
+            false => Some(before(&request, &SCHEMA, WAY_OUT)?),
+        };
         check_form(draft.object(), old, &SCHEMA)?;
         check_subject("spec.subject", &new.spec.subject)?;
         let caller = caller(&request.user_info);
@@ -62,10 +67,10 @@ pub async fn admit(
                 }
             })
             .await?;
+        granted = stored.as_ref().is_none_or(|stored| writes::grant_changed(stored, &new));
     }
-    let granted = stored.as_ref().is_none_or(|stored| writes::grant_changed(stored, &new));
     stamp(&mut draft, &["spec", "invitedBy"], old, &request.user_info, granted)?;
-    if new.spec.acceptance.is_some() {
+    if accepts {
         stamp(&mut draft, &["spec", "acceptance", "by"], old, &request.user_info, accepted)?;
     }
     stamp(&mut draft, &["spec", "lastWriter"], old, &request.user_info, changed)?;
@@ -104,10 +109,6 @@ pub async fn delete(
 fn acceptance_differs(new: &Value, old: &Value) -> bool {
     let of = |object: &Value| json!({"spec": object.pointer("/spec/acceptance")});
     differs(&of(new), &of(old), &[&["by"]])
-}
-
-fn read(object: &Value) -> Result<VaultMember, Refusal> {
-    typed(object, &SCHEMA)
 }
 
 #[cfg(test)]

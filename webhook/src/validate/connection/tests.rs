@@ -608,3 +608,22 @@ fn any_json() -> impl Strategy<Value = Value> {
         ]
     })
 }
+
+/// T45: whose it is cannot be told, so that a change could take it over.
+#[tokio::test]
+async fn a_stored_connection_that_fits_no_schema_is_told_of_with_the_way_out() {
+    let world = World::new();
+    let good = world.create("alice", json!({"sealedData": {}})).await.expect("alice may");
+    let mut malformed = good.clone();
+    malformed["spec"]["owner"] = json!(7);
+    for by in ["alice", "bob", "mallory"] {
+        let mut changed = good.clone();
+        changed["spec"]["provider"] = "github".into();
+        let told = world.update(by, &changed, &malformed).await.expect_err(by).to_string();
+        assert!(told.starts_with("spec.owner: must be a string, not a number. This is about the object as it is stored, not as you sent it"), "{told}");
+        assert!(told.ends_with("An owner of the vault can delete this Connection, and its owner apply it again with its values"), "{told}");
+    }
+    let mut labelled = malformed.clone();
+    labelled["metadata"]["labels"] = json!({"a": "b"});
+    assert_eq!(world.update("mallory", &labelled, &malformed).await, Ok(labelled));
+}

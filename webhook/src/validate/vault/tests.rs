@@ -1,5 +1,5 @@
 use super::*;
-use crate::fixtures::{Custodian, circumstances, cluster, patched, put, request, vault};
+use crate::fixtures::{Custodian, circumstances, cluster, member, patched, put, request, user, vault};
 
 fn manifest(spec: Value) -> Value {
     json!({
@@ -149,4 +149,62 @@ async fn a_vault_is_deleted_by_its_owners_and_one_that_nobody_owns_by_whoever_rb
     assert_eq!(remove("alice", owned.clone()).await, Ok(()));
     assert!(matches!(remove("bob", owned).await, Err(Refusal::Authorize(_))));
     assert_eq!(remove("bob", vault("b", "orphan", json!({}), json!({}))).await, Ok(()));
+}
+
+/// T45: deleting it would delete all that is in it, so its own owners mend it, and nobody else.
+#[tokio::test]
+async fn a_stored_vault_that_fits_no_schema_is_mended_by_an_owner_in_force_and_by_nobody_else() {
+    let custodian = Custodian::new();
+    let directory = cluster(&custodian);
+    // An owner of another vault of this namespace could delete it, but gains nothing by that.
+    put(&directory, member("a", "otto", user("other", "otto", "owner"), "Active"));
+    let owners = json!([{"user": {"name": "alice"}}]);
+    let good = vault("a", "team", json!({"owners": owners, "memberTTL": "90d"}), custodian.status());
+    for (field, value, expected) in [
+        (
+            "sharing",
+            json!("Some"),
+            "spec.sharing: must be one of All, Owner. This is about the object as it is stored",
+        ),
+        ("owners", json!("mallory"), "spec.owners: must be a list, not a string. This is about"),
+        (
+            "owners",
+            json!([{"user": {"name": "mallory"}}, 7]),
+            "spec.owners[1]: must be an object, not a number. This is",
+        ),
+    ] {
+        let mut malformed = good.clone();
+        malformed["spec"][field] = value;
+        let mended = write(&directory, "alice", &good, &malformed).await.expect("an owner may");
+        assert_eq!(mended["spec"]["lastWriter"]["username"], "alice");
+        for by in ["bob", "otto", "mallory"] {
+            let told = write(&directory, by, &good, &malformed).await.expect_err(by).to_string();
+            assert!(told.starts_with(expected), "{told}");
+            assert!(told.ends_with("An owner (alice) can mend it by applying it whole"), "{told}");
+        }
+        // Not by half: what is sent must be in order.
+        let told = write(&directory, "alice", &changed(&malformed), &malformed).await.expect_err("by half");
+        assert!(told.to_string().starts_with(&expected[..12]), "{told}");
+        let mut labelled = malformed.clone();
+        labelled["metadata"]["labels"] = json!({"a": "b"});
+        assert_eq!(write(&directory, "mallory", &labelled, &malformed).await, Ok(labelled));
+    }
+}
+
+fn changed(vault: &Value) -> Value {
+    let mut changed = vault.clone();
+    changed["spec"]["memberTTL"] = "30d".into();
+    changed
+}
+
+/// T45
+#[tokio::test]
+async fn a_stored_vault_that_fits_no_schema_and_nobody_owns_is_nobody_s_to_take() {
+    let directory = cluster(&Custodian::new());
+    let mut malformed = manifest(json!({"owners": [{"user": {"name": "mallory"}}]}));
+    let good = changed(&malformed);
+    malformed["spec"]["custody"] = json!(7);
+    let told = write(&directory, "mallory", &good, &malformed).await.expect_err("not an owner").to_string();
+    assert!(told.starts_with("spec.custody: must be"), "{told}");
+    assert!(told.ends_with("It has no Active owner who could mend it: restore it from a backup, or delete it with all that is in it"), "{told}");
 }

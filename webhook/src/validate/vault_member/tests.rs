@@ -177,3 +177,23 @@ async fn the_last_owner_stays_and_others_leave_or_are_removed() {
     directory.change(crate::state::Change::NoVault(Key::new("a", "team")));
     assert_eq!(remove("mallory", "web", web).await, Ok(()), "of a vault that is gone, RBAC alone decides");
 }
+
+/// T45: what a change of it would give to whom cannot be told, not even to an owner.
+#[tokio::test]
+async fn a_stored_member_that_fits_no_schema_is_told_of_with_the_way_out_and_metadata_tools_pass() {
+    let directory = cluster(&Custodian::new());
+    let good = manifest("carol", user("team", "carol", "member"));
+    let mut malformed = good.clone();
+    malformed["spec"]["role"] = json!(7);
+    for by in ["alice", "carol", "mallory"] {
+        let told = refused(&directory, by, &good, &malformed).await;
+        assert!(told.starts_with("spec.role: must be a string, not a number. This is about the object as it is stored, not as you sent it"), "{told}");
+        assert!(
+            told.ends_with("An owner of the vault can delete this VaultMember and invite again"),
+            "{told}"
+        );
+    }
+    let mut labelled = malformed.clone();
+    labelled["metadata"]["labels"] = json!({"a": "b"});
+    assert_eq!(write(&directory, "mallory", &labelled, &malformed).await, Ok(labelled));
+}
