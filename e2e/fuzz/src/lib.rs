@@ -6,6 +6,7 @@
 //! beside the parser.
 
 mod admission;
+mod doors;
 mod formats;
 mod specs;
 mod wire;
@@ -20,7 +21,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 18] = [
     Target { name: "key_texts", run: formats::key_texts },
     Target { name: "sealed_input", run: formats::sealed_input },
     Target { name: "envelope", run: formats::envelope },
@@ -28,6 +29,11 @@ pub const TARGETS: [Target; 13] = [
     Target { name: "custody", run: formats::custody },
     Target { name: "admission_review", run: admission::review },
     Target { name: "pod_annotations", run: admission::pod_annotations },
+    Target { name: "admit_pod", run: doors::pod },
+    Target { name: "admit_vault", run: doors::vault },
+    Target { name: "admit_vault_member", run: doors::vault_member },
+    Target { name: "admit_access_token", run: doors::access_token },
+    Target { name: "admit_restored", run: doors::restored },
     Target { name: "specs", run: specs::specs },
     Target { name: "short_forms", run: specs::short_forms },
     Target { name: "release_request", run: wire::release_request },
