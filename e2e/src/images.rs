@@ -11,6 +11,8 @@ use crate::layout::write_file;
 use crate::progress::step;
 use anyhow::{Context, Result, bail};
 use archive::{Entry, Image};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
@@ -31,6 +33,7 @@ pub fn of_cluster(cluster: &Cluster) -> Result<Vec<Image>> {
         name: name.into(),
         entrypoint: vec![file.into()],
         user: None,
+        labels: BTreeMap::new(),
         entries: vec![Entry::File { path: file.into(), source }],
     };
     Ok(vec![
@@ -57,7 +60,8 @@ fn shell() -> Result<Image> {
     for name in String::from_utf8_lossy(&list.stdout).lines().filter(|name| *name != "busybox") {
         entries.push(Entry::Link { path: format!("/bin/{name}"), target: "busybox".into() });
     }
-    Ok(Image { name: SHELL.into(), entrypoint: vec!["/bin/sh".into()], user: None, entries })
+    let entrypoint = vec!["/bin/sh".into()];
+    Ok(Image { name: SHELL.into(), entrypoint, user: None, labels: BTreeMap::new(), entries })
 }
 
 /// Give these images to the cluster's containerd, but those that it has already.
@@ -89,17 +93,29 @@ pub async fn load(cluster: &Cluster, images: &[Image]) -> Result<String> {
     Ok(archive::hex_sha256(fingerprint.as_bytes()))
 }
 
+/// Write an image as the cluster's containerd has it into an archive, in the format of `docker save` too.
+///
+/// # Errors
+/// If containerd has no such image.
+pub async fn export(cluster: &Cluster, image: &str, file: &Path) -> Result<()> {
+    ctr(cluster, &["export".as_ref(), file.as_os_str(), image.as_ref()]).await
+}
+
 async fn import(cluster: &Cluster, file: &Path) -> Result<()> {
+    ctr(cluster, &["import".as_ref(), "--digests=false".as_ref(), file.as_os_str()]).await
+}
+
+async fn ctr(cluster: &Cluster, arguments: &[&OsStr]) -> Result<()> {
     let output = Command::new(cluster.programs().ctr())
         .arg("--address")
         .arg(cluster.layout().containerd_socket())
-        .args(["--namespace", "k8s.io", "images", "import", "--digests=false"])
-        .arg(file)
+        .args(["--namespace", "k8s.io", "images"])
+        .args(arguments)
         .output()
         .await
         .context("start ctr")?;
     if !output.status.success() {
-        bail!("import {}: {}", file.display(), String::from_utf8_lossy(&output.stderr).trim());
+        bail!("ctr images {arguments:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
     }
     Ok(())
 }

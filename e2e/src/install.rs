@@ -20,7 +20,7 @@ pub const RELEASE: &str = "coffer";
 /// A user whom this installation lets write back a backup.
 pub const RESTORER: &str = "e2e-restorer";
 /// The images' tag: the chart's `appVersion`.
-const TAG: &str = env!("CARGO_PKG_VERSION");
+pub const TAG: &str = env!("CARGO_PKG_VERSION");
 
 /// The cluster with Coffer of this checkout on it: brought up and installed if need be, once for each program.
 ///

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -43,6 +44,8 @@ pub struct Image {
     pub entrypoint: Vec<String>,
     /// As whom, `uid` or `uid:gid`; absent = root.
     pub user: Option<String>,
+    /// What it says of itself.
+    pub labels: BTreeMap<String, String>,
     /// What is in it.
     pub entries: Vec<Entry>,
 }
@@ -90,6 +93,9 @@ impl Image {
         let mut run = json!({"Entrypoint": self.entrypoint, "Env": ["PATH=/bin:/usr/bin:/"]});
         if let Some(user) = &self.user {
             run["User"] = Value::from(user.as_str());
+        }
+        if !self.labels.is_empty() {
+            run["Labels"] = json!(self.labels);
         }
         json!({
             "architecture": architecture(),
@@ -247,6 +253,7 @@ mod tests {
             name: "coffer.dev/sample:1".into(),
             entrypoint: vec!["/opt/program".into()],
             user: Some("65532".into()),
+            labels: BTreeMap::from([("org.opencontainers.image.title".into(), "a sample".into())]),
             entries: vec![
                 Entry::Folder { path: "/tmp".into(), mode: 0o1777 },
                 Entry::File { path: "/opt/program".into(), source },
@@ -262,7 +269,7 @@ mod tests {
         let path = folder.path().join("image.tar");
         image.write(&path).unwrap();
 
-        let mut files = std::collections::BTreeMap::new();
+        let mut files = BTreeMap::new();
         for entry in tar::Archive::new(File::open(&path).unwrap()).entries().unwrap() {
             let mut entry = entry.unwrap();
             let name = entry.path().unwrap().display().to_string();
@@ -278,6 +285,7 @@ mod tests {
         let layer = &files[manifest[0]["Layers"][0].as_str().unwrap()];
         assert_eq!(config["rootfs"]["diff_ids"][0], format!("sha256:{}", hex_sha256(layer)));
         assert_eq!(config["config"]["User"], "65532");
+        assert_eq!(config["config"]["Labels"]["org.opencontainers.image.title"], "a sample");
 
         let names: Vec<_> = tar::Archive::new(layer.as_slice())
             .entries()

@@ -5,6 +5,7 @@
 
 use super::archive::{Entry, Image};
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The images that a `Dockerfile` describes; what it copies out of its build stage's `/out` comes from `built`.
@@ -25,6 +26,7 @@ pub fn images(dockerfile: &str, built: &Path, tag: &str) -> Result<Vec<Image>> {
                     name: format!("coffer.dev/{name}:{tag}"),
                     entrypoint: Vec::new(),
                     user: None,
+                    labels: BTreeMap::new(),
                     entries: Vec::new(),
                 });
             }
@@ -36,6 +38,12 @@ pub fn images(dockerfile: &str, built: &Path, tag: &str) -> Result<Vec<Image>> {
                 images.last_mut().with_context(told)?.entries.push(entry);
             }
             ["USER", user] => images.last_mut().with_context(told)?.user = Some((*user).to_owned()),
+            ["LABEL", ..] => {
+                let (name, value) = line.trim_start_matches("LABEL").split_once('=').with_context(told)?;
+                let value = value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
+                let value = value.with_context(told)?.to_owned();
+                images.last_mut().with_context(told)?.labels.insert(name.trim().to_owned(), value);
+            }
             ["ENTRYPOINT", ..] => {
                 let json = line.trim_start_matches("ENTRYPOINT");
                 images.last_mut().with_context(told)?.entrypoint =
@@ -78,6 +86,8 @@ mod tests {
                     source: Path::new("/built").join(format!("coffer-{short}"))
                 }]
             );
+            assert_eq!(image.labels["org.opencontainers.image.title"], format!("coffer-{short}"));
+            assert_eq!(image.labels["org.opencontainers.image.licenses"], "Apache-2.0");
             // Only what mounts for pods is root.
             assert_eq!(image.user.as_deref(), Some(if short == "node" { "0:0" } else { "65532:65532" }));
         }
