@@ -1,5 +1,6 @@
 //! What a team has: a vault, members and credentials in a test's namespace, written as people write them.
 
+use crate::kubectl::Kubectl;
 use crate::namespace::Namespace;
 use crate::wait;
 use anyhow::{Context, Result};
@@ -57,6 +58,21 @@ impl<'a> Team<'a> {
         self.namespace.service_account(name).await?;
         self.invite(name, "member", json!({"serviceAccount": {"name": name}})).await?;
         self.active(name).await
+    }
+
+    /// Make a person a member who has accepted; kubectl as that person, with the cluster's role `edit` here.
+    ///
+    /// # Errors
+    /// If that is refused or takes too long.
+    pub async fn person(&self, name: &str, role: &str) -> Result<Kubectl> {
+        let edit = ["create", "rolebinding", name, "--clusterrole=edit", "--user"];
+        self.namespace.kubectl().run(edit).arg(name).ok().await?;
+        self.invite(name, role, json!({"user": {"name": name}})).await?;
+        let person = self.namespace.member(name, &[]).await?;
+        let accept = r#"{"spec":{"acceptance":{}}}"#;
+        person.run(["patch", "vaultmember", name, "--type", "merge", "-p", accept]).ok().await?;
+        self.active(name).await?;
+        Ok(person)
     }
 
     /// Make a VaultMember, without waiting.
