@@ -17,7 +17,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 /// The ServiceAccount that may use what is written.
 const READER: &str = "reader";
@@ -27,6 +27,8 @@ const STARTERS: usize = 2;
 /// How often each writes, and how often the broker is asked.
 const PACE: Duration = Duration::from_millis(400);
 const ASK: Duration = Duration::from_millis(100);
+/// How often whoever asks the broker looks whom to trust, as the node driver does.
+const TRUST: Duration = Duration::from_secs(2);
 /// How long one request may take before it is counted as failed and sent again.
 const PATIENCE: Duration = Duration::from_secs(12);
 /// How long a pod may take to run whatever is broken meanwhile.
@@ -340,11 +342,19 @@ async fn keep_starting(worker: Worker, starter: usize) -> Result<()> {
 
 async fn keep_asking(worker: Worker, pod: Pod) -> Result<()> {
     let token = pod_token(&worker.namespace.api::<ServiceAccount>(), &pod).await?;
-    let door = Door::find(worker.namespace.cluster()).await?;
+    let mut door = Door::find(worker.namespace.cluster()).await?;
+    let mut found = Instant::now();
     let mut pace = interval(ASK);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     while worker.goes() {
         pace.tick().await;
+        if found.elapsed() > TRUST {
+            found = Instant::now();
+            // Trusts whom the installation names by now. With the API server away, whom it named last.
+            if let Ok(Ok(again)) = timeout(TRUST, Door::find(worker.namespace.cluster())).await {
+                door = again;
+            }
+        }
         let knock = Knock::new(&pod, &[&connection(0)])?;
         let asked = async {
             let answer = door.ask_as(&token, &knock).await?;

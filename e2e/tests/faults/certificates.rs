@@ -1,4 +1,4 @@
-//! Certificates near their end, and clocks.
+//! Certificates and their authority near their end, and clocks.
 
 use anyhow::{Context, Result, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
@@ -6,20 +6,28 @@ use e2e::broker::Door;
 use e2e::cluster::Cluster;
 use e2e::fault;
 use e2e::install::{self, NAMESPACE};
+use e2e::layout::KUBELET_ROOT;
 use e2e::load::Load;
 use e2e::namespace::Namespace;
 use e2e::team::INJECTED;
 use e2e::wait;
+use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
 use kube::api::{Patch, PatchParams};
-use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair};
+use kube::{Api, ResourceExt as _};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::json;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
+
+const AUTHORITY: &str = "coffer-ca";
 
 const SERVERS: [&str; 2] = ["coffer-webhook-tls", "coffer-broker-tls"];
 
@@ -30,7 +38,7 @@ fn text(secret: &Secret, key: &str) -> Result<String> {
 
 /// The same server's certificate, of the same authority, as it would be 80 days later: ten days before its end.
 async fn age(secrets: &Api<Secret>, name: &str) -> Result<String> {
-    let authority = secrets.get("coffer-ca").await?;
+    let authority = secrets.get(AUTHORITY).await?;
     let signer = KeyPair::from_pem(&text(&authority, "tls.key")?)?;
     let issuer = Issuer::from_ca_cert_pem(&text(&authority, "tls.crt")?, signer)?;
     let present = secrets.get(name).await?;
@@ -79,6 +87,110 @@ async fn certificates_near_their_end_are_renewed_and_no_request_fails() -> Resul
                     found.is_some_and(|found| text(found, "tls.crt").is_ok_and(|now| now != old))
                 };
                 wait::object(&secrets, name, "to be renewed", fault::RECOVERY, renewed).await?;
+            }
+            served(&cluster, &secrets).await?;
+            load.goes_on().await
+        })
+        .await?;
+        seen.unnoticed()
+    })
+    .await
+}
+
+/// The authority in place of which the operator makes the next, and then signs with it.
+struct Authority<'a> {
+    secrets: &'a Api<Secret>,
+    cluster: &'a Cluster,
+    configurations: Api<MutatingWebhookConfiguration>,
+}
+
+impl Authority<'_> {
+    /// The present one with the same key and name, but from `from` to `to`, in days from now.
+    async fn lasts(&self, from: i64, to: i64) -> Result<String> {
+        let present = self.secrets.get(AUTHORITY).await?;
+        let certificate = text(&present, "tls.crt")?;
+        let der = CertificateDer::from_pem_slice(certificate.as_bytes())?;
+        let (_, parsed) = X509Certificate::from_der(&der)?;
+        let name = parsed.subject().iter_common_name().next().context("the authority has no name")?;
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.distinguished_name.push(DnType::CommonName, name.as_str()?);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let epoch = rcgen::date_time_ymd(1970, 1, 1);
+        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs())?;
+        let day =
+            |days: i64| Ok::<_, anyhow::Error>(Duration::from_secs(u64::try_from(now + days * 24 * 3600)?));
+        params.not_before = epoch + day(from)?;
+        params.not_after = epoch + day(to)?;
+        let changed = params.self_signed(&KeyPair::from_pem(&text(&present, "tls.key")?)?)?.pem();
+        let bundle = text(&present, "ca.crt")?.replace(certificate.trim_end(), changed.trim_end());
+        let data = json!({"tls.crt": BASE64.encode(&changed), "ca.crt": BASE64.encode(bundle)});
+        self.secrets.patch(AUTHORITY, &PatchParams::default(), &Patch::Merge(json!({"data": data}))).await?;
+        Ok(changed)
+    }
+
+    /// Until there is another one, and everybody who calls webhook or broker trusts it beside the one before.
+    async fn next(&self, before: &str) -> Result<()> {
+        let another = |found: Option<&Secret>| {
+            found.is_some_and(|found| text(found, "tls.crt").is_ok_and(|now| now != before))
+        };
+        wait::object(self.secrets, AUTHORITY, "to be another authority", fault::RECOVERY, another).await?;
+        let bundle = text(&self.secrets.get(AUTHORITY).await?, "ca.crt")?;
+        ensure!(bundle.contains(before.trim_end()), "the authority before is trusted no more");
+        let trusts = |found: Option<&MutatingWebhookConfiguration>| {
+            let webhooks = found.and_then(|found| found.webhooks.as_deref()).unwrap_or_default();
+            !webhooks.is_empty()
+                && webhooks.iter().all(|webhook| {
+                    webhook.client_config.ca_bundle.as_ref().is_some_and(|held| held.0 == bundle.as_bytes())
+                })
+        };
+        wait::object(&self.configurations, "coffer", "to trust both", fault::RECOVERY, trusts).await?;
+        wait::until("the node driver to see both", fault::RECOVERY, async || {
+            let mut mounted = Vec::new();
+            for pod in fault::pods(self.cluster, "node").await? {
+                mounted.push(pod.uid().context("a pod has a uid")?);
+            }
+            let held = mounted.iter().all(|uid| {
+                let file = format!("{KUBELET_ROOT}/pods/{uid}/volumes/kubernetes.io~configmap/ca/ca.crt");
+                std::fs::read_to_string(file).is_ok_and(|held| held == bundle)
+            });
+            Ok(held.then_some(()))
+        })
+        .await
+    }
+}
+
+/// An authority in its last year is followed by another, which is trusted first and signs later; no request fails.
+#[tokio::test]
+async fn an_authority_near_its_end_is_followed_by_another_and_no_request_fails() -> Result<()> {
+    let cluster = install::installed().await?;
+    Namespace::lend_alone(&cluster, "authority", &[INJECTED], async |ns| {
+        let client = cluster.client().await?;
+        let secrets: Api<Secret> = Api::namespaced(client.clone(), NAMESPACE);
+        let authority = Authority { secrets: &secrets, cluster: &cluster, configurations: Api::all(client) };
+        let seen = Load::during(ns, async |load| {
+            load.goes_on().await?;
+            load.expect("an authority near its end");
+            let serving = [
+                text(&secrets.get(SERVERS[0]).await?, "tls.crt")?,
+                text(&secrets.get(SERVERS[1]).await?, "tls.crt")?,
+            ];
+            let before = authority.lasts(-3500, 150).await?;
+            authority.next(&before).await?;
+            load.goes_on().await?;
+            for (name, held) in SERVERS.iter().zip(&serving) {
+                ensure!(
+                    text(&secrets.get(name).await?, "tls.crt")? == *held,
+                    "{name}: signed by whom few trust yet"
+                );
+            }
+            load.expect("the next authority, a day later");
+            authority.lasts(-1, 3649).await?;
+            for (name, held) in SERVERS.iter().zip(&serving) {
+                let renewed = |found: Option<&Secret>| {
+                    found.is_some_and(|found| text(found, "tls.crt").is_ok_and(|now| now != *held))
+                };
+                wait::object(&secrets, name, "to be signed by the next", fault::RECOVERY, renewed).await?;
             }
             served(&cluster, &secrets).await?;
             load.goes_on().await
