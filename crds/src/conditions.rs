@@ -101,6 +101,8 @@ pub mod reason {
             "The ServiceAccount was deleted and made again: a stranger, until accepted again.";
         ACCEPTANCE_REFUSED = "AcceptanceRefused" on "Ready of a VaultMember":
             "Whoever accepted is not the subject, or the proof of the key does not hold.";
+        PROOF_REQUIRED = "ProofRequired" on "Ready of a VaultMember":
+            "The key that was brought cannot sign: `status.challenge` waits to be opened with it and answered in `spec.acceptance.proof`.";
         KEY_REFUSED = "KeyRefused" on "Ready of a VaultMember":
             "The public key cannot be used: its kind, a weak point, another member's key, or not the fingerprint that the invite pins.";
         CUSTODY_REFUSED = "CustodyRefused" on "Ready of a VaultMember":

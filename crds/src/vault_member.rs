@@ -100,8 +100,8 @@ pub struct VaultMemberSpec {
 /// The subject's acceptance.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.publicKey) == has(self.proof)")
-    .message("publicKey and proof come together, or neither for a member without a key of its own"))]
+#[x_kube(validation = Rule::new("has(self.publicKey) || !has(self.proof)")
+    .message("a proof belongs to a publicKey: give both, or neither for a member without a key of its own"))]
 pub struct Acceptance {
     /// Who accepted; stamped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,7 +111,8 @@ pub struct Acceptance {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub public_key: Option<String>,
-    /// Proof that whoever accepts holds the private half, base64: a signature, or the answer to `status.challenge`.
+    /// Proof that whoever accepts holds the private half, base64: a signature, or the answer to `status.challenge`. An
+    /// X25519 or X-Wing key is given without one first; the answer follows, once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub proof: Option<String>,
@@ -121,13 +122,17 @@ pub struct Acceptance {
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct KeyChange {
-    /// The new public key, as in `acceptance.publicKey`.
+    /// The new public key, as in `acceptance.publicKey`; Ed25519.
     #[schemars(length(min = 1, max = 4096))]
     pub public_key: String,
-    /// Proof of the new private key, base64.
+    /// Proof of the new private key, base64: its signature over the acceptance, as for `acceptance.proof`.
     #[schemars(length(min = 1, max = 4096))]
     pub proof: String,
-    /// Proof of the old private key, base64. Absent: the member had none.
+    /// The public key in force, in the form of `publicKey`. Absent: the member had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub old_public_key: Option<String>,
+    /// Proof of the old private key, base64: its signature over the new key's acceptance. Absent: the member had none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub old_proof: Option<String>,

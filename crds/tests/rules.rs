@@ -153,9 +153,9 @@ fn members() -> Vec<Case> {
         ),
         create(
             "VaultMember",
-            "publicKey and proof come together",
-            with(json!({"acceptance": {}})),
+            "a proof belongs to a publicKey",
             with(json!({"acceptance": {"publicKey": "k"}})),
+            with(json!({"acceptance": {"proof": "p"}})),
         ),
     ]
 }

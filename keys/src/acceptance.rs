@@ -51,7 +51,7 @@ impl Acceptance<'_> {
         lp.into_bytes()
     }
 
-    /// Signs the acceptance; only an Ed25519 key can.
+    /// Signs the acceptance; only an Ed25519 key can. A member that changes its key signs with both.
     ///
     /// # Errors
     /// [`ProofError::CannotSign`] for other keys.
@@ -64,7 +64,15 @@ impl Acceptance<'_> {
     /// # Errors
     /// [`ProofError`]; for X25519 and X-Wing keys always [`ProofError::CannotSign`].
     pub fn verify(&self, proof: &str) -> Result<(), ProofError> {
-        let key = self.public_key.verifying_key().ok_or(ProofError::CannotSign)?;
+        self.verify_by(self.public_key, proof)
+    }
+
+    /// Checks that another Ed25519 key signed this acceptance: a member's former key, when it vouches for the next.
+    ///
+    /// # Errors
+    /// As [`Acceptance::verify`].
+    pub fn verify_by(&self, key: &MemberPublicKey, proof: &str) -> Result<(), ProofError> {
+        let key = key.verifying_key().ok_or(ProofError::CannotSign)?;
         let proof = STANDARD.decode(proof).ok().and_then(|proof| proof.try_into().ok());
         let signature = ed25519_dalek::Signature::from_bytes(&proof.ok_or(ProofError::Malformed(64))?);
         key.verify_strict(&self.message(), &signature).map_err(|_| ProofError::DoesNotHold)

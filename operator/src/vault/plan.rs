@@ -12,6 +12,7 @@
 
 mod admission;
 mod bindings;
+mod keys;
 mod members;
 mod register;
 mod status;

@@ -178,7 +178,7 @@ fn own_fields(
     let (a, b) = (&old.spec, &new.spec);
     let proof = |m: &VaultMember| m.spec.acceptance.as_ref().map(|a| (a.public_key.clone(), a.proof.clone()));
     if proof(old) != proof(new) {
-        if a.acceptance.is_some() {
+        if a.acceptance.is_some() && !answers_challenge(old, new) {
             let message = "accepted already, once and for all: change the key through spec.keyChange";
             return Err(Refusal::new("spec.acceptance", message));
         }
@@ -205,6 +205,16 @@ fn own_fields(
         }
     }
     Ok(())
+}
+
+/// Whether all that changed of an acceptance is the proof that it still lacked. Which keys may come without one at first
+/// is the webhook's and the operator's to say: a key that can sign may not.
+fn answers_challenge(old: &VaultMember, new: &VaultMember) -> bool {
+    let (Some(before), Some(after)) = (&old.spec.acceptance, &new.spec.acceptance) else { return false };
+    before.public_key.is_some()
+        && before.public_key == after.public_key
+        && before.proof.is_none()
+        && after.proof.is_some()
 }
 
 fn remove(author: &Caller, view: &VaultView<'_>, old: &VaultMember) -> Result<(), Refusal> {

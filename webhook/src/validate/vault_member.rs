@@ -1,6 +1,6 @@
 //! VaultMembers: who may invite, change and remove whom.
 
-use coffer_crds::VaultMember;
+use coffer_crds::{Vault, VaultMember};
 use coffer_policy::writes;
 use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
@@ -58,11 +58,10 @@ pub async fn admit(
                 };
                 let facts = Facts::gather(tables, vault, circumstances.now);
                 match writes::member(&caller, &facts.view(circumstances), stored.as_ref(), Some(&new)) {
-                    Ok(()) if accepted => match acceptance::check(&new, vault) {
+                    Ok(()) => match check_keys(&new, stored.as_ref(), vault) {
                         Err(refusal @ Refusal::AwaitReadiness(_)) => Look::Until(Err(refusal)),
                         checked => Look::Settled(checked),
                     },
-                    Ok(()) => Look::Settled(Ok(())),
                     Err(refusal) => refuse(refusal, &facts, &caller),
                 }
             })
@@ -75,6 +74,22 @@ pub async fn admit(
     }
     stamp(&mut draft, &["spec", "lastWriter"], old, &request.user_info, changed)?;
     Ok(Admitted { patch: draft.into_patch(), warnings: Vec::new() })
+}
+
+/// Checks what the subject says of its keys, where that is new.
+fn check_keys(new: &VaultMember, stored: Option<&VaultMember>, vault: &Vault) -> Result<(), Refusal> {
+    let status = stored.and_then(|stored| stored.status.clone()).unwrap_or_default();
+    let brought = |member: &VaultMember| {
+        let acceptance = member.spec.acceptance.clone();
+        acceptance.map(|acceptance| (acceptance.public_key, acceptance.proof))
+    };
+    if stored.is_none_or(|stored| brought(stored) != brought(new)) {
+        acceptance::check(new, &status, vault)?;
+    }
+    if stored.is_none_or(|stored| stored.spec.key_change != new.spec.key_change) {
+        acceptance::check_change(new, &status, vault)?;
+    }
+    Ok(())
 }
 
 /// Decides a DELETE.

@@ -1,13 +1,13 @@
-//! Acceptance: how somebody comes into the register, and which key they bring.
+//! Acceptance: how somebody comes into the register.
 
 use coffer_crds::{
-    Custody, CustodyPolicy, KeyringSpec, MemberPhase, RegisteredMember, Subject, VaultMember, Verb,
+    Custody, CustodyPolicy, KeyringSpec, MemberPhase, RegisteredMember, Subject, VaultMember,
     conditions::reason,
 };
-use coffer_envelope::{key_hash, subject_ref};
-use coffer_keys::{acceptance::Acceptance, member_key::MemberPublicKey};
+use coffer_envelope::key_hash;
+use coffer_keys::member_key::MemberPublicKey;
 use coffer_policy::{
-    Caller, MemberView,
+    MemberView,
     identity::{ends_at, with_namespace},
     roles::{self, role},
     writes::member_recorded,
@@ -15,7 +15,10 @@ use coffer_policy::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::register::{Judge, not_authorized};
+use super::{
+    keys::{ANOTHERS, is_anothers},
+    register::{Judge, not_authorized},
+};
 use crate::{
     report::to_seconds,
     standing::{Out, custody_refused, unknown_role, utc},
@@ -76,9 +79,8 @@ impl Judge<'_> {
         let key = self.brought_key(member, &entry.role, None, views)?;
         entry.custody = Custody::Own;
         entry.key_hash = Some(key_hash(&key));
-        let others = spec.iter().flat_map(|spec| &spec.members).filter(|other| other.name != entry.name);
-        if others.into_iter().any(|other| other.key_hash == entry.key_hash) {
-            return Err(invited(reason::KEY_REFUSED, "this key is another member's; bring one of your own"));
+        if is_anothers(spec.iter().flat_map(|spec| &spec.members), &entry) {
+            return Err(invited(reason::KEY_REFUSED, ANOTHERS));
         }
         Ok((entry, Some(key)))
     }
@@ -138,66 +140,6 @@ impl Judge<'_> {
             return Err(invited(reason::INVITED, "waiting for a public key or the first AccessToken"));
         }
         Ok(entry)
-    }
-
-    /// The public key of an acceptance, if everything about it holds. The register's own key needs no proof again.
-    pub(super) fn brought_key(
-        &self,
-        member: &VaultMember,
-        role_name: &str,
-        recorded: Option<&RegisteredMember>,
-        views: &[MemberView],
-    ) -> Result<MemberPublicKey, Out> {
-        let phase = if recorded.is_some() { MemberPhase::Active } else { MemberPhase::Invited };
-        let out = |reason, message: String| Out::new(phase, reason, message);
-        let acceptance = member.spec.acceptance.clone().unwrap_or_default();
-        let text = acceptance.public_key.unwrap_or_default();
-        let key =
-            MemberPublicKey::parse(&text).map_err(|error| out(reason::KEY_REFUSED, error.to_string()))?;
-        let recorded_hash = recorded.and_then(|entry| entry.key_hash.as_deref());
-        if recorded_hash == Some(key_hash(&key).as_str()) {
-            return Ok(key);
-        }
-        if recorded_hash.is_some() {
-            let message =
-                "acceptance holds another key than the one accepted; change keys through spec.keyChange";
-            return Err(out(reason::KEY_REFUSED, String::from(message)));
-        }
-        let namespace = member.namespace().unwrap_or_default();
-        let subject = with_namespace(&member.spec.subject, &namespace);
-        if matches!(subject, Subject::ServiceAccount(_) | Subject::Group(_)) {
-            let message = "ServiceAccounts and groups hold no key of their own; accept without one";
-            return Err(out(reason::KEY_REFUSED, String::from(message)));
-        }
-        if role(&self.facts.vault.spec, role_name).is_some_and(|role| !role.allows(Verb::Read)) {
-            let message =
-                format!("a member with a key of its own can read; role '{role_name}' does not allow 'read'");
-            return Err(out(reason::KEY_REFUSED, message));
-        }
-        let pinned = member.spec.key_fingerprint.as_deref();
-        if pinned.is_some_and(|pinned| pinned != key.fingerprint().to_string()) {
-            let message = format!("the invite pins another key than {}", key.fingerprint());
-            return Err(out(reason::KEY_REFUSED, message));
-        }
-        let by = acceptance.by.as_ref().map(Caller::from).unwrap_or_default();
-        let view = views.iter().find(|view| view.name == member.name_any());
-        let delivered = matches!(subject, Subject::External(_)) && pinned.is_some();
-        if !delivered && !view.is_some_and(|view| view.is_of(&by)) {
-            return Err(out(reason::ACCEPTANCE_REFUSED, String::from("whoever accepted is not the subject")));
-        }
-        let accepted = Acceptance {
-            vault_id: self.keys.vault_id(),
-            namespace: &namespace,
-            name: member.metadata.name.as_deref().unwrap_or_default(),
-            uid: member.metadata.uid.as_deref().unwrap_or_default(),
-            subject: subject_ref(&subject).map_err(|error| out(reason::INVALID_SPEC, error.to_string()))?,
-            public_key: &key,
-        };
-        let proof = acceptance.proof.unwrap_or_default();
-        self.keys
-            .check_proof(&accepted, &proof)
-            .map_err(|error| out(reason::ACCEPTANCE_REFUSED, error.to_string()))?;
-        Ok(key)
     }
 
     /// One VaultMember per subject: an older one, or one that is registered already, keeps it.

@@ -12,6 +12,7 @@ use rand_core::CryptoRng;
 
 use super::{
     super::fetch::Facts,
+    keys::challenge as challenge_for,
     register::{Register, Verdict},
     status::Counts,
 };
@@ -144,11 +145,13 @@ fn status(
         (Ok(_), Some(out)) => (MemberPhase::Active, Wanted::not_ready(out.reason, out.message.clone())),
         (Err(out), _) => (out.phase, Wanted::not_ready(out.reason, out.message.clone())),
     };
+    let mut out = verdict.standing.as_ref().err().into_iter().chain(&verdict.refused);
+    let challenge = out.find_map(|out| challenge_for(keys, member, out, before.challenge.as_deref(), rng));
     VaultMemberStatus {
         phase: Some(phase),
         custody: verdict.entry.as_ref().map(|entry| entry.custody),
         key_fingerprint: verdict.key.as_ref().map(|key| key.fingerprint().to_string()),
-        challenge: None,
+        challenge,
         wrapped_keys,
         last_used_at: None,
         observed_generation: member.metadata.generation,

@@ -223,15 +223,14 @@ impl Judge<'_> {
             }
         }
         let mut key = None;
-        if member.spec.acceptance.as_ref().is_some_and(|acceptance| acceptance.public_key.is_some()) {
-            match self.brought_key(member, &next.role, Some(entry), views) {
-                Ok(brought) => {
-                    next.custody = Custody::Own;
-                    next.key_hash = Some(key_hash(&brought));
-                    key = Some(brought);
-                }
-                Err(out) => refused = refused.or(Some(out)),
+        match self.key_of_registered(member, &next.role, entry, views) {
+            Ok(Some(own)) => {
+                next.custody = Custody::Own;
+                next.key_hash = Some(key_hash(&own));
+                key = Some(own);
             }
+            Ok(None) => {}
+            Err(out) => refused = refused.or(Some(out)),
         }
         self.accept_account_again(member, &mut next);
         let mut verdict = self.in_register(member, next, key, refused);

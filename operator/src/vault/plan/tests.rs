@@ -1,15 +1,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use coffer_crds::{Custody, MemberPhase, WrappedVaultKey};
-use coffer_keys::member_key::{MemberKeyKind, MemberSecretKey};
 use kube::ResourceExt as _;
 use serde_json::json;
 
 use super::*;
 use crate::{
     cache::Key,
-    context::rng,
     installation::custody::Custody as CustodyState,
     world::{World, author, condition, main_vault, ready_of_member, ready_of_vault, subjects, user},
 };
@@ -422,44 +419,6 @@ fn a_listed_owner_that_was_deleted_or_demoted_comes_back() {
         Some(MemberPhase::Active),
         "the last owner is not suspended"
     );
-}
-
-#[test]
-fn a_member_with_a_key_of_its_own_is_wrapped_to_that_key_once_the_proof_holds() {
-    let mut world = World::with_vault();
-    world.invite("bob", json!({"user": {"name": "bob"}}), "member", "alice");
-    world.settle();
-    assert_eq!(ready_of_member(&world.member_status("bob")), ("False", "Invited"));
-    let secret = MemberSecretKey::generate(MemberKeyKind::Ed25519, &mut rng());
-    let proof = {
-        let (keys, member) = (world.keys(), world.member("bob"));
-        let public = secret.public();
-        let acceptance = coffer_keys::acceptance::Acceptance {
-            vault_id: keys.vault_id(),
-            namespace: "team-a",
-            name: "bob",
-            uid: member.metadata.uid.as_deref().unwrap(),
-            subject: coffer_keys::hierarchy::SubjectRef::User("bob"),
-            public_key: public,
-        };
-        acceptance.sign(&secret).unwrap()
-    };
-    let public = STANDARD.encode(secret.public().as_bytes());
-    let accept = |proof: &str| json!({"by": {"username": "bob"}, "publicKey": public, "proof": proof});
-    let wrong = proof.replace(&proof[..4], "AAAA");
-    world.edit_member("bob", "bob", |member| {
-        member.spec.acceptance = serde_json::from_value(accept(&wrong)).unwrap();
-    });
-    world.settle();
-    assert_eq!(ready_of_member(&world.member_status("bob")), ("False", "AcceptanceRefused"));
-    world.edit_member("bob", "bob", |member| {
-        member.spec.acceptance = serde_json::from_value(accept(&proof)).unwrap();
-    });
-    world.settle();
-    let status = world.member_status("bob");
-    assert_eq!((status.phase, status.custody), (Some(MemberPhase::Active), Some(Custody::Own)));
-    assert_eq!(status.key_fingerprint, Some(secret.public().fingerprint().to_string()));
-    assert!(status.wrapped_keys[0].wrap.kid.starts_with("pub/"));
 }
 
 #[test]

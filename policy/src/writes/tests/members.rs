@@ -186,6 +186,17 @@ fn only_the_subject_accepts_declines_and_changes_its_key() {
         // Once.
         let again = change(&accepted, json!({"acceptance": {"publicKey": "other", "proof": "p"}}));
         assert!(member(&caller, &view, Some(&accepted), Some(&again)).is_err());
+        // A challenge is answered once, for the key that was challenged, by the subject.
+        let asked = change(&old, json!({"acceptance": {"publicKey": "k"}}));
+        let answer = |acceptance: Value| change(&asked, json!({"acceptance": acceptance}));
+        let answered = answer(json!({"publicKey": "k", "proof": "a"}));
+        assert_eq!(told(member(&caller, &view, Some(&asked), Some(&answered))), Ok(()));
+        assert!(member(&user("mallory"), &view, Some(&asked), Some(&answered)).is_err());
+        for other in [json!({"publicKey": "k2", "proof": "a"}), json!({"publicKey": "k2"}), json!({})] {
+            assert!(member(&caller, &view, Some(&asked), Some(&answer(other.clone()))).is_err(), "{other}");
+        }
+        let twice = change(&answered, json!({"acceptance": {"publicKey": "k", "proof": "b"}}));
+        assert!(member(&caller, &view, Some(&answered), Some(&twice)).is_err());
         assert!(
             member(&caller, &view, Some(&accepted), Some(&change(&accepted, json!({"declined": true}))))
                 .is_err()
