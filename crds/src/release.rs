@@ -1,5 +1,6 @@
 use crate::Author;
 use crate::limits::{ITEM_PATTERN, LABEL_PATTERN, MAX_RESULT_CHARS, XWING_PUBLIC_KEY_CHARS};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Requester", type_ = "string", json_path = ".spec.requester.username"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Answered by", type_ = "string", json_path = ".status.answeredBy", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.message"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new(crate::rules::NAME).message(crate::rules::NAME_MESSAGE),
 )]
@@ -43,6 +45,10 @@ pub struct ReleaseSpec {
     /// Who asks; stamped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requester: Option<Author>,
+    /// Whether the request named no credential id, as one sent with `--as` does not: then `requester` may be impersonated,
+    /// and the audit log says so; stamped. Absent: it named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub impersonation_possible: Option<bool>,
 }
 
 /// One Connection asked for.
@@ -89,4 +95,11 @@ pub struct ReleaseStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = MAX_RESULT_CHARS))]
     pub result: Option<String>,
+    /// When it was answered or failed. A minute later the operator deletes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+    /// What it waits for, or why nobody answered. Never whether it was granted: that is inside the sealed result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 256))]
+    pub message: Option<String>,
 }

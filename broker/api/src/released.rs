@@ -79,17 +79,22 @@ impl Released {
 
     /// Never less than the length of [`Released::encode`]: every byte of text may need six as `\u00xx`.
     fn encoded_bound(&self) -> usize {
-        let connection = |c: &ReleasedConnection| {
-            let texts = c.namespace.len() + c.name.len() + c.alias.len() + c.type_.len();
-            let items: usize = c
-                .items
-                .iter()
-                .map(|(name, value)| 6 * name.len() + 16 + value.expose().len().div_ceil(3) * 4)
-                .sum();
-            6 * texts + items + 160
-        };
-        64 + self.connections.iter().map(connection).sum::<usize>()
+        64 + self.connections.iter().map(ReleasedConnection::encoded_bound).sum::<usize>()
     }
+}
+
+impl ReleasedConnection {
+    /// Never less than the length of its JSON.
+    pub(crate) fn encoded_bound(&self) -> usize {
+        let texts = self.namespace.len() + self.name.len() + self.alias.len() + self.type_.len();
+        let items = self.items.iter().map(|(name, value)| item_bound(name.len(), value.expose().len()));
+        6 * texts + items.sum::<usize>() + 160
+    }
+}
+
+/// Never less than the length of one item in JSON, from the lengths of its name and of its value.
+pub fn item_bound(name: usize, value: usize) -> usize {
+    6 * name + 16 + value.div_ceil(3) * 4
 }
 
 #[derive(Serialize)]
@@ -121,7 +126,7 @@ impl<'a> From<&'a ReleasedConnection> for WireConnectionOut<'a> {
     }
 }
 
-struct WireItems<'a>(&'a BTreeMap<String, ItemValue>);
+pub(crate) struct WireItems<'a>(pub(crate) &'a BTreeMap<String, ItemValue>);
 
 impl Serialize for WireItems<'_> {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -163,7 +168,7 @@ impl WireConnectionIn {
 }
 
 /// Decoded while it is read, so that the base64 text is never copied.
-struct WireValueIn(ItemValue);
+pub(crate) struct WireValueIn(pub(crate) ItemValue);
 
 impl<'de> Deserialize<'de> for WireValueIn {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -1,6 +1,6 @@
 //! What is asked.
 
-use crate::{MAX_CONNECTIONS, VERSION};
+use crate::{MAX_CONNECTIONS, VERSION, lp::put};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
@@ -120,13 +120,6 @@ impl ReleaseRequest {
         put(&mut out, &self.pod.uid);
         out
     }
-}
-
-/// `LP`. A field longer than 4 GiB cannot come through [`crate::MAX_REQUEST_BYTES`].
-fn put(out: &mut Vec<u8>, field: &str) {
-    let length = u32::try_from(field.len()).unwrap_or(u32::MAX);
-    out.extend_from_slice(&length.to_be_bytes());
-    out.extend_from_slice(field.as_bytes());
 }
 
 /// One entry of [`ReleaseRequest::connections`], parsed.
