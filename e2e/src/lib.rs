@@ -22,6 +22,7 @@ pub mod layout;
 pub mod load;
 pub mod lock;
 pub mod namespace;
+pub mod people;
 pub mod process;
 pub mod programs;
 pub mod progress;

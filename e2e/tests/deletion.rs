@@ -2,12 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use anyhow::{Context, Result, ensure};
-use coffer_crds::limits::XWING_PUBLIC_KEY_CHARS;
 use coffer_crds::{Connection, VaultMember};
 use e2e::cluster::Cluster;
 use e2e::fault;
 use e2e::install;
 use e2e::namespace::Namespace;
+use e2e::people;
 use e2e::team::Team;
 use e2e::wait;
 use k8s_openapi::api::core::v1 as core;
@@ -36,7 +36,7 @@ async fn vault(ns: &Namespace) -> Result<Team<'_>> {
             "apiVersion": "coffer.dev/v1alpha1", "kind": kind, "metadata": {"name": "asked"}, "spec": spec,
         });
         request["spec"]["vault"] = json!("team");
-        request["spec"]["publicKey"] = json!("A".repeat(XWING_PUBLIC_KEY_CHARS));
+        request["spec"]["publicKey"] = json!(people::any_key());
         alice.run(["create", "-f", "-"]).input(&request.to_string()).ok().await?;
     }
     Ok(team)

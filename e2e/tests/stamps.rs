@@ -2,11 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use anyhow::{Context, Result};
-use coffer_crds::limits::XWING_PUBLIC_KEY_CHARS;
 use coffer_crds::{AccessToken, Author, Connection, Release, Vault, VaultMember};
 use e2e::install;
 use e2e::kubectl::Kubectl;
 use e2e::namespace::Namespace;
+use e2e::people;
 use e2e::team::Team;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use serde_json::{Value, json};
@@ -178,7 +178,7 @@ async fn an_impersonated_user_is_the_author() -> Result<()> {
     .await
 }
 
-/// T20: nothing stamps a Release, so one that names somebody else is refused.
+/// T20: a Release that names somebody else is refused; one that names nobody is stamped.
 #[tokio::test]
 async fn a_release_for_somebody_else_is_refused() -> Result<()> {
     let cluster = install::installed().await?;
@@ -189,7 +189,7 @@ async fn a_release_for_somebody_else_is_refused() -> Result<()> {
             let spec = json!({
                 "vault": "team",
                 "connections": [{"name": "github"}],
-                "publicKey": "A".repeat(XWING_PUBLIC_KEY_CHARS),
+                "publicKey": people::any_key(),
                 "requester": requester,
             });
             json!({
@@ -201,16 +201,25 @@ async fn a_release_for_somebody_else_is_refused() -> Result<()> {
         let own = json!({"username": "alice", "groups": ["devs", "system:authenticated"]});
         let bobs = json!({"username": "bob", "groups": ["devs", "system:authenticated"]});
         let masters = json!({"username": "alice", "groups": ["system:masters"]});
-        for claimed in [forged(), bobs, masters, Value::Null] {
+        for claimed in [forged(), bobs, masters] {
             let said = alice.run(["create", "-f", "-"]).input(&release(claimed.clone())).refused().await?;
             assert!(
                 said.contains("spec.requester must name whoever sends this request"),
                 "{claimed}: {said}"
             );
         }
-        alice.run(["create", "-f", "-"]).input(&release(own)).ok().await?;
+        for claimed in [own, Value::Null] {
+            alice.run(["create", "-f", "-"]).input(&release(claimed)).ok().await?;
+            let stored = ns.api::<Release>().get("mine").await?;
+            assert_is(stored.spec.requester.as_ref(), "alice", "devs");
+            assert_eq!(stored.spec.impersonation_possible, None, "a certificate names its credential");
+            alice.run(["delete", "release", "mine"]).ok().await?;
+        }
+        let impersonated = ["create", "-f", "-", "--as=alice", "--as-group=devs"];
+        ns.kubectl().run(impersonated).input(&release(Value::Null)).ok().await?;
         let stored = ns.api::<Release>().get("mine").await?;
         assert_is(stored.spec.requester.as_ref(), "alice", "devs");
+        assert_eq!(stored.spec.impersonation_possible, Some(true));
 
         // Nor does anybody else take it away, whatever RBAC says.
         let said = ns.kubectl().run(["delete", "release", "mine"]).refused().await?;

@@ -11,6 +11,7 @@
 //! | [`seal`] | `stringData` becomes `sealedData` |
 //! | [`applied`] | items that a writer no longer lists |
 //! | [`stamp`] | authors |
+//! | [`pace`] | how fast one requester may ask |
 //! | [`validate`] | one module per kind: facts, policy, early notices |
 //! | [`inject`] | pods |
 //! | [`state`] | what is known of the cluster, and waiting for it |
@@ -21,6 +22,7 @@ pub mod applied;
 pub mod draft;
 pub mod inject;
 pub mod metrics;
+pub mod pace;
 pub mod refusal;
 pub mod review;
 pub mod routes;
@@ -32,7 +34,7 @@ pub mod validate;
 #[cfg(test)]
 mod fixtures;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use coffer_runtime::{Admin, AdminArgs, Metrics, Readiness, Shutdown, TlsArgs, client, clock, serve_tls};
 
@@ -58,6 +60,10 @@ pub struct Args {
     pub restore_users: Vec<String>,
 }
 
+/// Releases that one requester may make at once, and how long until it may make one more.
+const RELEASES: u32 = 60;
+const EACH: Duration = Duration::from_secs(1);
+
 /// Serves until an end is asked for.
 ///
 /// # Errors
@@ -75,6 +81,7 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         meters,
         operator: args.operator_user,
         restore_users: args.restore_users,
+        pace: pace::Pace::new(RELEASES, EACH),
     };
     let service = warp::service(routes::routes(Arc::new(webhook)));
     serve_tls(args.tls.into(), service, &readiness, &shutdown).await?;

@@ -36,7 +36,7 @@ impl Meters {
         Self {
             admissions: metrics.register(
                 "webhook_admissions",
-                "Admission requests by kind and outcome (allowed, malformed, invalid, forbidden, conflict, not_ready)",
+                "Admission requests by kind and outcome (allowed, malformed, invalid, forbidden, conflict, not_ready, too_fast)",
                 Family::default(),
             ),
             seconds: metrics.register("webhook_admission_seconds", "Time to answer an admission request", seconds),

@@ -26,6 +26,9 @@ pub enum Refusal {
     /// Something that the request needs is not there yet; the same request may succeed later.
     #[error("{0}")]
     AwaitReadiness(String),
+    /// The caller asks faster than one caller may.
+    #[error("{0}")]
+    SlowDown(String),
 }
 
 impl Refusal {
@@ -42,6 +45,7 @@ impl Refusal {
             Self::Authorize(_) => (StatusCode::FORBIDDEN, "Forbidden"),
             Self::BeUnique(_) => (StatusCode::CONFLICT, "Conflict"),
             Self::AwaitReadiness(_) => (StatusCode::SERVICE_UNAVAILABLE, "ServiceUnavailable"),
+            Self::SlowDown(_) => (StatusCode::TOO_MANY_REQUESTS, "TooManyRequests"),
         }
     }
 
@@ -53,6 +57,7 @@ impl Refusal {
             Self::Authorize(_) => "forbidden",
             Self::BeUnique(_) => "conflict",
             Self::AwaitReadiness(_) => "not_ready",
+            Self::SlowDown(_) => "too_fast",
         }
     }
 }

@@ -3,6 +3,8 @@
 //! kube's own answer type writes the patch as an array of numbers, which the API server does not take, and its
 //! request type wants a typed object, which `stringData` (anything at all) is not.
 
+use std::collections::BTreeMap;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use coffer_crds::Author;
 use serde::{Deserialize, Serialize};
@@ -84,9 +86,22 @@ pub struct UserInfo {
     /// In the API server's order.
     #[serde(default)]
     pub groups: Vec<String>,
+    /// What else the authenticator said.
+    #[serde(default)]
+    pub extra: Option<BTreeMap<String, Vec<String>>>,
 }
 
+/// Names the certificate or token that a request was authenticated by. One that is sent in somebody else's name (`--as`)
+/// has none.
+const CREDENTIAL_ID: &str = "authentication.kubernetes.io/credential-id";
+
 impl UserInfo {
+    /// Whether the credential is named that this request was authenticated by.
+    pub fn has_credential_id(&self) -> bool {
+        let ids = self.extra.as_ref().and_then(|extra| extra.get(CREDENTIAL_ID));
+        ids.is_some_and(|ids| !ids.is_empty())
+    }
+
     /// The stamp that says "this caller wrote it". An empty uid counts as none.
     pub fn author(&self) -> Author {
         Author {

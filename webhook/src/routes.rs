@@ -12,6 +12,7 @@ use zeroize::Zeroize as _;
 use crate::{
     inject,
     metrics::Meters,
+    pace::Pace,
     refusal::Refusal,
     review::{self, Admitted, Operation, Request},
     state::Directory,
@@ -31,6 +32,8 @@ pub struct Webhook {
     pub operator: String,
     /// Users who make objects anew from a backup.
     pub restore_users: Vec<String>,
+    /// How fast one requester may make Releases.
+    pub pace: Pace,
 }
 
 /// What a path decides.
@@ -40,6 +43,7 @@ enum Door {
     AdmitVaultMember,
     AdmitConnection,
     AdmitAccessToken,
+    AdmitRelease,
     AdmitPod,
     ValidateVault,
     ValidateVaultMember,
@@ -54,6 +58,7 @@ impl Door {
             ("admit", "vaultmembers") => Self::AdmitVaultMember,
             ("admit", "connections") => Self::AdmitConnection,
             ("admit", "accesstokens") => Self::AdmitAccessToken,
+            ("admit", "releases") => Self::AdmitRelease,
             ("admit", "pods") => Self::AdmitPod,
             ("validate", "vaults") => Self::ValidateVault,
             ("validate", "vaultmembers") => Self::ValidateVaultMember,
@@ -70,6 +75,7 @@ impl Door {
             Self::AdmitVaultMember | Self::ValidateVaultMember => "VaultMember",
             Self::AdmitConnection | Self::ValidateConnection => "Connection",
             Self::AdmitPod => "Pod",
+            Self::AdmitRelease => "Release",
             Self::AdmitAccessToken | Self::ValidateAccessToken => "AccessToken",
         }
     }
@@ -147,6 +153,7 @@ impl Webhook {
                 validate::connection::admit(request, directory, &circumstances, &mut rng).await
             }
             Door::AdmitAccessToken => validate::access_token::admit(request, directory, &circumstances).await,
+            Door::AdmitRelease => validate::release::admit(request, &self.pace, Instant::now()),
             Door::ValidateVault if deletes => {
                 validate::vault::delete(&request, directory, &circumstances).await
             }

@@ -74,7 +74,12 @@ mod tests {
     const LAST_WRITER: &[&str] = &["spec", "lastWriter"];
 
     fn caller() -> UserInfo {
-        UserInfo { username: "alice".into(), uid: Some("u1".into()), groups: vec!["devs".into()] }
+        UserInfo {
+            username: "alice".into(),
+            uid: Some("u1".into()),
+            groups: vec!["devs".into()],
+            extra: None,
+        }
     }
 
     /// T20: a client-sent author is ignored, for users, groups and ServiceAccounts.

@@ -3,6 +3,7 @@
 pub mod acceptance;
 pub mod access_token;
 pub mod connection;
+pub mod release;
 pub mod restored;
 pub mod vault;
 pub mod vault_member;

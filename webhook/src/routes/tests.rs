@@ -12,6 +12,7 @@ fn served() -> (BoxedFilter<(impl Reply,)>, coffer_runtime::Metrics) {
         meters,
         operator: String::from(OPERATOR),
         restore_users: Vec::new(),
+        pace: Pace::new(10, std::time::Duration::from_secs(1)),
     };
     (routes(Arc::new(webhook)), metrics)
 }
@@ -37,7 +38,7 @@ fn connection() -> Value {
 
 #[tokio::test]
 async fn every_path_answers_with_the_request_s_uid() {
-    for path in ["vaults", "vaultmembers", "connections", "accesstokens", "pods"] {
+    for path in ["vaults", "vaultmembers", "connections", "accesstokens", "releases", "pods"] {
         let answer =
             ask(&format!("/admit/{path}"), &review("CREATE", "alice", connection(), Value::Null)).await;
         assert_eq!(answer["response"]["uid"], "r-1", "{path}");

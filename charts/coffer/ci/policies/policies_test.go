@@ -10,10 +10,13 @@ import (
 	"k8s.io/apiserver/pkg/authentication/user"
 )
 
+// credential names what a request was authenticated by; one sent with --as has none.
+var credential = map[string][]string{"authentication.kubernetes.io/credential-id": {"X509SHA256=00"}}
+
 // Identities as the API server names them. A certificate's user has no uid.
 var (
-	alice    = &user.DefaultInfo{Name: "alice", Groups: []string{"devs", "system:authenticated"}}
-	mallory  = &user.DefaultInfo{Name: "mallory", UID: "m-1", Groups: []string{"system:masters", "system:authenticated"}}
+	alice    = &user.DefaultInfo{Name: "alice", Groups: []string{"devs", "system:authenticated"}, Extra: credential}
+	mallory  = &user.DefaultInfo{Name: "mallory", UID: "m-1", Groups: []string{"system:masters", "system:authenticated"}, Extra: credential}
 	velero   = &user.DefaultInfo{Name: "system:serviceaccount:velero:velero", UID: "v-1", Groups: []string{"system:serviceaccounts"}}
 	operator = &user.DefaultInfo{Name: "system:serviceaccount:coffer-system:coffer-operator", UID: "o-1", Groups: []string{"system:serviceaccounts"}}
 	broker   = &user.DefaultInfo{Name: "system:serviceaccount:coffer-system:coffer-broker", UID: "b-1", Groups: []string{"system:serviceaccounts"}}
@@ -233,10 +236,24 @@ func TestRequestsBelongToTheirRequester(t *testing.T) {
 		return request{by: by, operation: operation, resource: "releases", object: object, old: old}
 	}
 	during := func(r request) request { r.namespace = terminating; return r }
+	posed := &user.DefaultInfo{Name: "alice", Groups: []string{"devs", "system:authenticated"}}
+	marked := func(possible bool) object {
+		o := asked(alice, "")
+		o["spec"].(map[string]any)["impersonationPossible"] = possible
+		return o
+	}
+	question := func(by user.Info) request {
+		return request{by: by, operation: admission.Create, resource: "auditqueries", object: asked(alice, "")}
+	}
 	expect(t, []expectation{
 		{"for oneself", "coffer-requests", on(alice, admission.Create, asked(alice, ""), nil), false},
 		{"for another", "coffer-requests", on(mallory, admission.Create, asked(alice, ""), nil), true},
 		{"for nobody", "coffer-requests", on(mallory, admission.Create, made(map[string]any{}), nil), true},
+		{"marked as its credential is not named", "coffer-requests", on(posed, admission.Create, marked(true), nil), false},
+		{"not marked though its credential is not named", "coffer-requests", on(posed, admission.Create, asked(alice, ""), nil), true},
+		{"marked wrongly as not possible", "coffer-requests", on(posed, admission.Create, marked(false), nil), true},
+		{"marked though its credential is named", "coffer-requests", on(alice, admission.Create, marked(true), nil), true},
+		{"a question, which has no such field", "coffer-requests", question(posed), false},
 		{"changed", "coffer-requests", on(alice, admission.Update, asked(alice, "b"), asked(alice, "a")), true},
 		{"untouched", "coffer-requests", on(collector, admission.Update, asked(alice, "a"), asked(alice, "a")), false},
 		{"deleted by the requester", "coffer-requests-delete", on(mallory, admission.Delete, nil, asked(mallory, "")), false},
