@@ -2,6 +2,7 @@
 
 use crate::audit::FileLimits;
 use clap::{Args, Parser, Subcommand};
+use coffer_crds::RateLimit;
 use coffer_runtime::{AdminArgs, TlsArgs};
 use std::path::PathBuf;
 
@@ -62,7 +63,13 @@ pub struct ServeArgs {
     /// Folder with the data of Secret coffer-brokered
     #[arg(long, value_name = "DIR", default_value = "/etc/coffer/branch")]
     pub branch_dir: PathBuf,
-    /// This replica's name in its audit log
+    /// Namespace of this installation
+    #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE", default_value = "coffer-system")]
+    pub namespace: String,
+    /// How many Releases of one requester this replica answers, and in what time
+    #[arg(long, value_name = "N/Ws", default_value = "120/60s")]
+    pub requester_limit: RateLimit,
+    /// This replica's name in its audit log, and in the status of the Releases that it answers
     #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = "coffer-broker")]
     pub replica: String,
     /// The HTTPS port.

@@ -1,6 +1,7 @@
 //! The doors: each finds out who asks, from what a server authenticated, and hands over to the one decision.
 
 pub mod authenticate;
+pub mod people;
 pub mod workload;
 
 pub use authenticate::{Rejected, Rejection, Workload, authenticate};

@@ -6,7 +6,7 @@ mod stores;
 
 pub use index::SubjectIndex;
 pub use reread::{ApiServerReread, Fresh, Reread, RereadFailed, Wanted};
-pub use stores::Stores;
+pub use stores::{Place, Stores};
 
 use coffer_crds::{
     Author, Connection, Envelope, EnvelopeConnection, EnvelopeMember, EnvelopeScope, EnvelopeSpec, Keyring,
@@ -81,7 +81,7 @@ pub enum Hidden {
     Absent,
     /// Its vault does not exist.
     NoVault,
-    /// The vault does not admit the Connection's namespace, or not the pod's.
+    /// The vault does not admit the Connection's namespace, or not the one that the credentials go to.
     NamespaceNotAdmitted,
 }
 

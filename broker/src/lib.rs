@@ -6,7 +6,8 @@
 //!
 //! | room | holds |
 //! | --- | --- |
-//! | [`doors`] | the ways in: workloads; later `kubectl` users and members without a Kubernetes identity |
+//! | [`doors`] | the ways in: workloads and `kubectl` users; later members without a Kubernetes identity |
+//! | [`peers`] | which replica is to do what only one should |
 //! | [`identity`] | whose a token is: TokenReview and its short memory |
 //! | [`facts`] | the watched kinds, one request's view of them, and the look past the watches |
 //! | [`release`] | decision, record, opening |
@@ -27,6 +28,7 @@ pub mod identity;
 pub mod last_used;
 pub mod limits;
 pub mod metrics;
+pub mod peers;
 pub mod refusal;
 pub mod release;
 pub mod serve;

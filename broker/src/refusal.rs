@@ -1,7 +1,7 @@
 //! Why nothing was released, and what the caller is told of it.
 
 use crate::facts::Hidden;
-use coffer_broker_api::MAX_RELEASED_BYTES;
+use coffer_crds::RateLimit;
 use coffer_policy::{Denial, resolve::ResolveError};
 use std::fmt;
 
@@ -24,8 +24,27 @@ pub enum Refusal {
         /// The member.
         member: String,
     },
-    /// More plaintext than one answer carries.
-    TooLarge,
+    /// A Connection has no item of that name.
+    NoSuchItem {
+        /// The Connection's alias.
+        alias: String,
+        /// What was asked for.
+        item: String,
+    },
+    /// More than one answer carries.
+    TooLarge {
+        /// What it carries.
+        bytes: usize,
+    },
+    /// One requester asks faster than a door answers any.
+    AskedTooOften {
+        /// What it answers.
+        limit: RateLimit,
+        /// Until it answers again.
+        retry_after_seconds: u64,
+    },
+    /// What vouches for requesters is missing in the API server.
+    Unguarded,
     /// The broker's own key is not there.
     KeyUnavailable,
     /// The audit log cannot be written.
@@ -44,8 +63,10 @@ impl Refusal {
             Self::Denied { denial, .. } => denial.code(),
             Self::Unresolved(_) => 400,
             Self::SelfCustody { .. } => 403,
-            Self::TooLarge => 413,
-            Self::KeyUnavailable | Self::AuditUnavailable | Self::DoesNotOpen { .. } => 503,
+            Self::NoSuchItem { .. } => 404,
+            Self::TooLarge { .. } => 413,
+            Self::AskedTooOften { .. } => 429,
+            Self::KeyUnavailable | Self::AuditUnavailable | Self::DoesNotOpen { .. } | Self::Unguarded => 503,
         }
     }
 
@@ -58,7 +79,10 @@ impl Refusal {
             Self::Unresolved(ResolveError::Ambiguous { .. }) => "Ambiguous",
             Self::Unresolved(ResolveError::Malformed { .. } | ResolveError::NotFound { .. }) => "Malformed",
             Self::SelfCustody { .. } => "SelfCustody",
-            Self::TooLarge => "TooLarge",
+            Self::NoSuchItem { .. } => "NoSuchItem",
+            Self::TooLarge { .. } => "TooLarge",
+            Self::AskedTooOften { .. } => "AskedTooOften",
+            Self::Unguarded => "Unguarded",
             Self::KeyUnavailable => "KeyUnavailable",
             Self::AuditUnavailable => "AuditUnavailable",
             Self::DoesNotOpen { .. } => "DoesNotOpen",
@@ -69,8 +93,13 @@ impl Refusal {
     pub fn retry_after_seconds(&self) -> Option<u64> {
         match self {
             Self::Denied { denial, .. } => denial.retry_after_seconds(),
+            Self::AskedTooOften { retry_after_seconds, .. } => Some(*retry_after_seconds),
             Self::KeyUnavailable | Self::AuditUnavailable | Self::DoesNotOpen { .. } => Some(1),
-            Self::Unresolved(_) | Self::SelfCustody { .. } | Self::TooLarge => None,
+            Self::Unresolved(_)
+            | Self::SelfCustody { .. }
+            | Self::NoSuchItem { .. }
+            | Self::TooLarge { .. }
+            | Self::Unguarded => None,
         }
     }
 }
@@ -90,12 +119,19 @@ impl fmt::Display for Refusal {
                 f,
                 "Credential '{alias}' is wrapped to the own key of member '{member}': workloads cannot use it"
             ),
-            Self::TooLarge => {
-                write!(
-                    f,
-                    "The credentials are larger than {MAX_RELEASED_BYTES} bytes together: ask for fewer"
-                )
+            Self::NoSuchItem { alias, item } => write!(f, "Credential '{alias}' has no item '{item}'"),
+            Self::TooLarge { bytes } => {
+                write!(f, "The credentials are larger than {bytes} bytes together: ask for fewer")
             }
+            Self::AskedTooOften { limit, retry_after_seconds } => write!(
+                f,
+                "You ask too often: at most {limit} Releases of one requester are answered. Ask again in \
+                 {retry_after_seconds} s"
+            ),
+            Self::Unguarded => f.write_str(
+                "The admission policies that vouch for who asks are not as shipped (see the Vault's condition \
+                 Guarded), so nothing is released: an administrator puts them back with helm upgrade",
+            ),
             Self::KeyUnavailable => f.write_str("The broker's key is not available: try again"),
             Self::AuditUnavailable => {
                 f.write_str("The audit log is not available, so nothing is released: try again")

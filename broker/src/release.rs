@@ -3,6 +3,7 @@
 mod open;
 mod plan;
 mod registers;
+mod size;
 mod trail;
 
 pub use registers::Registers;
@@ -10,13 +11,13 @@ pub use registers::Registers;
 use crate::{
     audit::{Actor, AuditLog, DenialBudget},
     branch::Keys,
-    facts::{Facts, Key, Reread, Stores},
+    facts::{Facts, Key, Place, Reread, Stores},
     last_used::{LastUsed, Used},
     limits::RateLimiter,
     metrics::BrokerMetrics,
     refusal::Refusal,
 };
-use coffer_broker_api::Released;
+use coffer_broker_api::{Released, people::Delivered};
 use coffer_crds::Verb;
 use coffer_keys::signature::CheckedSignatures;
 use coffer_policy::Caller;
@@ -59,12 +60,27 @@ pub struct Asker {
     pub actor: Actor,
     /// Where the credentials go to: bare words are looked up from there, and the vault must admit it.
     pub namespace: String,
+    /// The one vault that is asked, where the request names one: words are looked up in it alone.
+    pub vault: Option<Key>,
     /// [`Verb::Use`] for workloads.
     pub verb: Verb,
     /// The door's name.
     pub door: &'static str,
+    /// What the door can hand on.
+    pub takes: Takes,
     /// Where the request came from.
     pub source_ip: Option<IpAddr>,
+    /// Whether somebody else may have sent it in the caller's name.
+    pub impersonation_possible: bool,
+}
+
+/// What a door can hand on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// Items: nobody there has a key.
+    Items,
+    /// Items, or to members with a key of their own what that key opens.
+    ItemsOrEnvelopes,
 }
 
 /// What is asked for.
@@ -74,6 +90,17 @@ pub struct Asking<'a> {
     pub request_id: &'a str,
     /// `namespace/name`, aliases or names, in the caller's order.
     pub references: &'a [String],
+    /// Which items of each; of those that are not in here, or have an empty list, all.
+    pub items: &'a [Vec<String>],
+    /// Why, in the caller's words.
+    pub purpose: Option<&'a str>,
+}
+
+impl Asking<'_> {
+    /// The items that entry `index` is narrowed to; empty: all.
+    fn items_of(&self, index: usize) -> &[String] {
+        self.items.get(index).map(Vec::as_slice).unwrap_or_default()
+    }
 }
 
 impl Releaser {
@@ -82,10 +109,11 @@ impl Releaser {
     ///
     /// # Errors
     /// Why nothing is released. The denial is on record too.
-    pub async fn release(&self, asker: &Asker, asking: Asking<'_>) -> Result<Released, Refusal> {
+    pub async fn release(&self, asker: &Asker, asking: Asking<'_>) -> Result<Vec<Delivered>, Refusal> {
         let now = (self.clock)();
-        let trail = trail::Trail { asker, request_id: asking.request_id, now };
-        let gathered = self.stores.gather(&asker.caller, &asker.namespace, asking.references, now);
+        let trail = trail::Trail { asker, asking, now };
+        let place = Place { namespace: &asker.namespace, vault: asker.vault.as_ref() };
+        let gathered = self.stores.gather(&asker.caller, place, asking.references, now);
         let mut facts = match gathered {
             Ok(facts) => facts,
             Err(unresolved) => {
@@ -95,10 +123,10 @@ impl Releaser {
             }
         };
         let mut reread = BTreeSet::new();
-        let plan = match self.settle(asker, &mut facts, &mut reread).await {
+        let plan = match self.settle(asker, asking, &mut facts, &mut reread).await {
             Ok(plan) => plan,
             Err((index, refusal)) => {
-                let entry = trail.denied(&facts, index, asking.references, &refusal);
+                let entry = trail.denied(&facts, index, &refusal);
                 return Err(self.refuse(entry, refusal).await);
             }
         };
@@ -106,7 +134,7 @@ impl Releaser {
         let entries =
             plan.grants.iter().enumerate().map(|(index, grant)| trail.allowed(&facts, index, grant));
         self.audit.record(entries.collect()).await.map_err(|_| Refusal::AuditUnavailable)?;
-        match self.open(asker, &mut facts, &plan, &mut reread).await {
+        match self.open(asker, asking, &mut facts, &plan, &mut reread).await {
             Ok(released) => {
                 self.note_use(&facts, &plan, now);
                 Ok(released)
@@ -120,17 +148,39 @@ impl Releaser {
         }
     }
 
+    /// [`Releaser::release`] for a door that takes items only.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn release_items(&self, asker: &Asker, asking: Asking<'_>) -> Result<Released, Refusal> {
+        let items = |delivered| match delivered {
+            Delivered::Items(connection) => Ok(connection),
+            Delivered::Wrapped(own) => {
+                Err(Refusal::SelfCustody { alias: own.alias.clone(), member: own.member.name.clone() })
+            }
+        };
+        let delivered = self.release(asker, asking).await?;
+        Ok(Released { connections: delivered.into_iter().map(items).collect::<Result<_, _>>()? })
+    }
+
+    /// Puts on record that a door refused a request before anything was decided.
+    pub async fn turn_away(&self, asker: &Asker, asking: Asking<'_>, refusal: Refusal) -> Refusal {
+        let entry = trail::Trail { asker, asking, now: (self.clock)() }.turned_away(&refusal);
+        self.refuse(entry, refusal).await
+    }
+
     /// Decides; where Envelope and member do not fit together, looks once past the watches and decides again. Then
     /// what only the broker knows: keys and sizes. The members' windows are charged when nothing else refuses but
     /// the size (T15).
     async fn settle(
         &self,
         asker: &Asker,
+        asking: Asking<'_>,
         facts: &mut Facts,
         reread: &mut BTreeSet<usize>,
     ) -> Result<Plan, (usize, Refusal)> {
         let plan = loop {
-            match plan::plan(asker, facts) {
+            match plan::plan(asker, asking, facts) {
                 plan::Outcome::Planned(plan) => break plan,
                 plan::Outcome::Refused { index, refusal } => return Err((index, refusal)),
                 plan::Outcome::Lagging { index, refusal } => {
@@ -140,7 +190,7 @@ impl Releaser {
                 }
             }
         };
-        if self.keys.current().is_none() {
+        if plan.grants.iter().any(|grant| !grant.has_own_key) && self.keys.current().is_none() {
             return Err((0, Refusal::KeyUnavailable));
         }
         for charge in &plan.charges {

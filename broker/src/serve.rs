@@ -4,13 +4,17 @@ use crate::{
     args::{AuditArgs, ServeArgs},
     audit::{self, AuditLog, DenialBudget, FileSink},
     branch::{KeyFiles, Keys},
-    doors::workload::{WorkloadDoor, routes},
+    doors::{
+        people::{self, ApiServerAnswers, PeopleDoor, Turns},
+        workload::{WorkloadDoor, routes},
+    },
     facts::{ApiServerReread, Stores},
     identity::{ApiServerReviews, CachedReviews},
     last_used::{ApiServerStatus, LastUsed},
     limits::LocalWindows,
     metrics::{AuditHealth, BrokerMetrics},
-    release::{Registers, Releaser},
+    peers::ReadyReplicas,
+    release::{Registers, Releaser, SharedReleaser},
 };
 use anyhow::Context as _;
 use coffer_keys::signature::CheckedSignatures;
@@ -18,12 +22,15 @@ use coffer_runtime::{Admin, Metrics, Readiness, ServeTls, Shutdown, client, cloc
 use jiff::Timestamp;
 use kube::Client;
 use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
+use tokio::task::JoinHandle;
 
 /// Records of denials that one identity may cause at once, one more per time, and how many identities have a budget of
 /// their own; the others share one.
 const DENIALS: (u32, Duration, usize) = (100, Duration::from_secs(10), 1000);
 /// The same for requests without an identity, by address: a few megabytes a day, however many come.
 const ANONYMOUS: (u32, Duration, usize) = (20, Duration::from_secs(60), 50);
+/// Releases that are answered at one time, and of one requester.
+const TURNS: (usize, usize) = (16, 2);
 /// How long the audit log's last commit may take at the end.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 
@@ -43,12 +50,16 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
         AuditLog::start(sink, health, &args.replica, Timestamp::now).context("start the audit log")?;
     let client = client().await.context("make a Kubernetes client")?;
     clock::watch(&client, &metrics, &shutdown);
-    let door = door(&args, client, audit, broker_metrics, &readiness, &shutdown);
+    let releaser = releaser(&args, &client, audit, broker_metrics, &readiness, &shutdown);
+    let people = people(&args, &client, releaser.clone(), &readiness, &shutdown);
+    let door = workload_door(&args, client, releaser);
     let service = warp::service(routes(Arc::new(door)));
     serve_tls(ServeTls::from(args.tls), service, &readiness, &shutdown)
         .await
         .context("open the HTTPS port")?;
-    // The service is gone, and with it the last way into the log: what still waits there becomes durable now.
+    // It ends when it is asked to; a panic there is in the log.
+    let _ = people.await;
+    // The doors are gone, and with them the last ways into the log: what still waits there becomes durable now.
     let ended = tokio::task::spawn_blocking(move || writer.join());
     if tokio::time::timeout(LAST_COMMIT, ended).await.is_err() {
         tracing::warn!("the audit log was still busy at the end");
@@ -56,17 +67,17 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn door(
+fn releaser(
     args: &ServeArgs,
-    client: Client,
+    client: &Client,
     audit: AuditLog,
     metrics: BrokerMetrics,
     readiness: &Readiness,
     shutdown: &Shutdown,
-) -> WorkloadDoor {
+) -> SharedReleaser {
     let files = KeyFiles { root_dir: args.root_dir.clone(), branch_dir: args.branch_dir.clone() };
-    let releaser = Releaser {
-        stores: Stores::watch(&client, readiness, shutdown),
+    Arc::new(Releaser {
+        stores: Stores::watch(client, readiness, shutdown),
         reread: Box::new(ApiServerReread::new(client.clone())),
         keys: Keys::follow(files, readiness.check("keys"), shutdown),
         registers: Registers::default(),
@@ -77,12 +88,37 @@ fn door(
         last_used: LastUsed::start(ApiServerStatus(client.clone())),
         metrics,
         clock: Timestamp::now,
+    })
+}
+
+/// The people's door, open.
+fn people(
+    args: &ServeArgs,
+    client: &Client,
+    releaser: SharedReleaser,
+    readiness: &Readiness,
+    shutdown: &Shutdown,
+) -> JoinHandle<()> {
+    let (releases, seen) = people::watch(client, readiness, shutdown);
+    let door = PeopleDoor {
+        replica: args.replica.clone(),
+        releases,
+        peers: Box::new(ReadyReplicas::watch(client, &args.namespace, &args.replica, readiness, shutdown)),
+        answers: Box::new(ApiServerAnswers(client.clone())),
+        turns: Turns::new(TURNS.0, TURNS.1),
+        limit: args.requester_limit,
+        windows: LocalWindows::default(),
+        releaser,
     };
+    tokio::spawn(Arc::new(door).run(seen, shutdown.clone()))
+}
+
+fn workload_door(args: &ServeArgs, client: Client, releaser: SharedReleaser) -> WorkloadDoor {
     WorkloadDoor {
         reviews: Box::new(CachedReviews::new(ApiServerReviews::new(client))),
         driver_user: args.driver_user.clone(),
         anonymous: DenialBudget::new(ANONYMOUS.0, ANONYMOUS.1, ANONYMOUS.2),
-        releaser: Arc::new(releaser),
+        releaser,
     }
 }
 

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 
 use coffer_broker::{
+    doors::people::{Answers as _, ApiServerAnswers},
     facts::{ApiServerReread, Key, Reread as _, RereadFailed, Wanted},
     identity::{ApiServerReviews, ReviewUnavailable, TokenReviewer as _},
     last_used::{ApiServerStatus, StatusWriter as _, Used},
 };
+use coffer_crds::{Release, ReleaseStatus, RequestPhase};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use kube::{Client, client::Body};
@@ -126,5 +128,41 @@ async fn last_used_is_a_merge_patch_of_that_one_field() {
     );
     assert!(
         seen.iter().all(|(_, _, body)| *body == json!({"status": {"lastUsedAt": "2026-01-02T03:04:05Z"}}))
+    );
+}
+
+/// Never two answers: every write names the state that was read.
+#[tokio::test]
+async fn a_claim_and_an_answer_are_merge_patches_of_the_very_state_that_was_read() {
+    let release: Release = serde_json::from_value(json!({
+        "apiVersion": "coffer.dev/v1alpha1", "kind": "Release",
+        "metadata": {"name": "r", "namespace": "team-a", "resourceVersion": "7"},
+        "spec": {"vault": "main", "connections": [{"name": "github"}], "publicKey": "k"},
+    }))
+    .unwrap();
+    let path = "/apis/coffer.dev/v1alpha1/namespaces/team-a/releases/r/status";
+    let mut claimed = serde_json::to_value(&release).unwrap();
+    claimed["metadata"]["resourceVersion"] = json!("8");
+    let (client, seen) = api_server(vec![(path, 200, claimed)]);
+    let answers = ApiServerAnswers(client);
+    let claimed = answers.claim(&release, "coffer-broker-0").await.unwrap();
+    let status = ReleaseStatus {
+        phase: Some(RequestPhase::Answered),
+        answered_by: Some("coffer-broker-0".into()),
+        result: Some("c2VhbGVk".into()),
+        ..ReleaseStatus::default()
+    };
+    answers.answer(&claimed, &status).await.unwrap();
+    let seen = seen.lock().unwrap();
+    assert!(seen.iter().all(|(method, at, _)| method == "PATCH" && at.trim_end_matches('?') == path));
+    let bodies: Vec<_> = seen.iter().map(|(_, _, body)| body.clone()).collect();
+    let claim = json!({"phase": "Claimed", "answeredBy": "coffer-broker-0", "message": null});
+    let answer = json!({"phase": "Answered", "answeredBy": "coffer-broker-0", "result": "c2VhbGVk"});
+    assert_eq!(
+        bodies,
+        [
+            json!({"metadata": {"resourceVersion": "7"}, "status": claim}),
+            json!({"metadata": {"resourceVersion": "8"}, "status": answer}),
+        ]
     );
 }

@@ -45,6 +45,12 @@ pub struct Entry {
     /// The epoch of the Envelope that is released.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_epoch: Option<i64>,
+    /// Why it was asked for, in the requester's own words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// Whether the request named no credential id, so that the actor may have been impersonated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub impersonation_possible: bool,
     /// Where the connection came from.
     #[serde(default, rename = "sourceIP", skip_serializing_if = "Option::is_none")]
     pub source_ip: Option<IpAddr>,
@@ -147,6 +153,8 @@ impl Entry {
             reason: Some(reason),
             request_id: None,
             key_epoch: None,
+            purpose: None,
+            impersonation_possible: false,
             source_ip: None,
             suppressed: 0,
         }
@@ -198,6 +206,8 @@ mod tests {
             reason: None,
             request_id: Some("00".into()),
             key_epoch: Some(3),
+            purpose: Some("on call".into()),
+            impersonation_possible: true,
             source_ip: Some("10.0.0.7".parse().expect("a valid address")),
             suppressed: 0,
         };
@@ -205,7 +215,7 @@ mod tests {
         let line = serde_json::to_string(&record).expect("plain data serializes");
         assert_eq!(
             line,
-            r#"{"seq":7,"prevHash":"ab","time":"2026-01-02T03:04:05.678Z","event":"release","actor":{"kind":"ServiceAccount","name":"system:serviceaccount:team-a:web","uid":"u","pod":"team-a/web-0","node":"n1"},"member":"web","vault":"team-a/main","connection":"team-a/github","owner":"alice","crossIdentity":true,"verb":"use","door":"workload","decision":"allowed","requestID":"00","keyEpoch":3,"sourceIP":"10.0.0.7"}"#
+            r#"{"seq":7,"prevHash":"ab","time":"2026-01-02T03:04:05.678Z","event":"release","actor":{"kind":"ServiceAccount","name":"system:serviceaccount:team-a:web","uid":"u","pod":"team-a/web-0","node":"n1"},"member":"web","vault":"team-a/main","connection":"team-a/github","owner":"alice","crossIdentity":true,"verb":"use","door":"workload","decision":"allowed","requestID":"00","keyEpoch":3,"purpose":"on call","impersonationPossible":true,"sourceIP":"10.0.0.7"}"#
         );
         assert_eq!(serde_json::from_str::<Record>(&line).expect("it reads its own lines"), record);
     }

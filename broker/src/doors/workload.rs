@@ -5,7 +5,7 @@ use crate::{
     audit::{Decision, DenialBudget, Entry, Event, timestamp},
     identity::TokenReviewer,
     refusal::Refusal,
-    release::{Asker, Asking, SharedReleaser},
+    release::{Asker, Asking, SharedReleaser, Takes},
 };
 use bytes::Buf;
 use coffer_broker_api::{
@@ -118,12 +118,16 @@ impl WorkloadDoor {
             caller: workload.caller.clone(),
             actor: workload.actor.clone(),
             namespace: workload.namespace.clone(),
+            vault: None,
             verb: Verb::Use,
             door: DOOR,
+            takes: Takes::Items,
             source_ip,
+            impersonation_possible: false,
         };
-        let asking = Asking { request_id: &request.request_id, references: &request.connections };
-        let released = self.releaser.release(&asker, asking).await.map_err(Failure::Refused)?;
+        let references = &request.connections;
+        let asking = Asking { request_id: &request.request_id, references, items: &[], purpose: None };
+        let released = self.releaser.release_items(&asker, asking).await.map_err(Failure::Refused)?;
         Ok(seal(&request, &key, &workload, &released))
     }
 

@@ -2,7 +2,7 @@
 
 use super::{AskedFacts, Facts, Hidden, Key, SubjectIndex, TargetFacts, VaultFacts, is_for, is_of, views};
 use coffer_broker_api::ConnectionReference;
-use coffer_crds::{Connection, Envelope, Keyring, Vault, VaultMember};
+use coffer_crds::{Connection, Envelope, Keyring, Vault, VaultMember, conditions::GUARDED};
 use coffer_policy::{
     Caller, access,
     resolve::{ResolveError, candidates, connection_ref},
@@ -93,27 +93,35 @@ impl Stores {
         }
     }
 
-    /// The facts of a request at `now`: for `caller`, from a pod in `namespace`.
+    /// The facts of a request at `now`: for `caller`, from `place`.
     ///
     /// # Errors
     /// A word that means several Connections, or cannot mean any.
     pub fn gather(
         &self,
         caller: &Caller,
-        namespace: &str,
+        place: Place<'_>,
         references: &[String],
         now: Timestamp,
     ) -> Result<Facts, Unresolved> {
         let memberships = self.subjects.of(caller);
         let mut facts = Facts::at(now);
+        let Place { namespace, vault } = place;
+        let resolve = |within: Option<&str>, word: &str| {
+            let search = Search { caller, memberships: &memberships, from: namespace, vault, within, now };
+            self.resolve(word, &search)
+        };
         for (index, reference) in references.iter().enumerate() {
             let key = match reference.parse() {
-                Ok(ConnectionReference::Named { namespace, name }) => Some(Key { namespace, name }),
-                Ok(ConnectionReference::Bare(word)) => self
-                    .resolve(&word, caller, &memberships, namespace, now)
-                    .map_err(|error| Unresolved { index, error })?,
-                Err(_) => None,
+                // In one vault an alias has its namespace too; elsewhere an object is named.
+                Ok(ConnectionReference::Named { namespace, name }) if vault.is_some() => {
+                    resolve(Some(&namespace), &name)
+                }
+                Ok(ConnectionReference::Named { namespace, name }) => Ok(Some(Key { namespace, name })),
+                Ok(ConnectionReference::Bare(word)) => resolve(None, &word),
+                Err(_) => Ok(None),
             };
+            let key = key.map_err(|error| Unresolved { index, error })?;
             let target = key
                 .and_then(|key| find(&self.connections, &key))
                 .ok_or(Hidden::Absent)
@@ -123,18 +131,24 @@ impl Stores {
         Ok(facts)
     }
 
+    /// Whether the operator says that what vouches for authors and requesters is missing in the API server.
+    pub fn is_unguarded(&self, vault: &Key) -> bool {
+        let conditions = find(&self.vaults, vault).and_then(|vault| Some(vault.status.clone()?.conditions));
+        conditions.into_iter().flatten().any(|found| found.type_ == GUARDED && found.status == "False")
+    }
+
     fn target(
         &self,
         connection: Arc<Connection>,
         memberships: &BTreeSet<Key>,
-        pod_namespace: &str,
+        from: &str,
         facts: &mut Facts,
     ) -> Result<TargetFacts, Hidden> {
         let vault = vault_of(&connection).ok_or(Hidden::NoVault)?;
         let vault = self.vault(&vault, memberships, facts).ok_or(Hidden::NoVault)?;
         let known = &facts.vaults[vault];
         let home = connection.metadata.namespace.as_deref().unwrap_or_default();
-        if !self.admits(&known.vault, home) || !self.admits(&known.vault, pod_namespace) {
+        if !self.admits(&known.vault, home) || !self.admits(&known.vault, from) {
             return Err(Hidden::NamespaceNotAdmitted);
         }
         let envelope = find(&self.envelopes, &Key::of(connection.as_ref()))
@@ -170,21 +184,20 @@ impl Stores {
         access::admits(vault, namespace, &labels.unwrap_or_default())
     }
 
-    /// A bare word, among the Connections of the vaults that the caller is a member of and that admit its pod.
-    fn resolve(
-        &self,
-        word: &str,
-        caller: &Caller,
-        memberships: &BTreeSet<Key>,
-        pod_namespace: &str,
-        now: Timestamp,
-    ) -> Result<Option<Key>, ResolveError> {
+    /// A word, among the Connections of the vaults that the caller is a member of and that admit where it asks from.
+    fn resolve(&self, word: &str, search: &Search<'_>) -> Result<Option<Key>, ResolveError> {
+        let &Search { caller, memberships, from, vault, within, now } = search;
         let mut by_vault: BTreeMap<Key, Vec<Arc<Connection>>> = memberships
             .iter()
             .filter_map(|member| find(&self.members, member))
-            .map(|member| (Key { name: member.spec.vault.clone(), ..Key::of(member.as_ref()) }, Vec::new()))
+            .map(|member| Key { name: member.spec.vault.clone(), ..Key::of(member.as_ref()) })
+            .filter(|key| vault.is_none_or(|only| only == key))
+            .map(|key| (key, Vec::new()))
             .collect();
         for connection in self.connections.state() {
+            if within.is_some_and(|within| connection.metadata.namespace.as_deref() != Some(within)) {
+                continue;
+            }
             if let Some(list) = vault_of(&connection).and_then(|vault| by_vault.get_mut(&vault)) {
                 list.push(connection);
             }
@@ -192,7 +205,7 @@ impl Stores {
         let mut view = Vec::new();
         for (key, connections) in by_vault {
             let Some(vault) = find(&self.vaults, &key) else { continue };
-            if !self.admits(&vault, pod_namespace) {
+            if !self.admits(&vault, from) {
                 continue;
             }
             let keyring = find(&self.keyrings, &key).filter(|keyring| is_of(keyring, &vault));
@@ -207,6 +220,26 @@ impl Stores {
             Err(error @ (ResolveError::Ambiguous { .. } | ResolveError::Malformed { .. })) => Err(error),
         }
     }
+}
+
+/// Where a request is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// The namespace that the credentials go to: the vault must admit it.
+    pub namespace: &'a str,
+    /// The one vault that is asked; absent: all that the caller is a member of.
+    pub vault: Option<&'a Key>,
+}
+
+/// Among what a word is looked for.
+struct Search<'a> {
+    caller: &'a Caller,
+    memberships: &'a BTreeSet<Key>,
+    from: &'a str,
+    vault: Option<&'a Key>,
+    /// Only Connections of this namespace.
+    within: Option<&'a str>,
+    now: Timestamp,
 }
 
 /// An entry of a request that means nothing for sure.

@@ -1,12 +1,15 @@
 //! The opening: only what was wrapped for the member that serves.
 
 use super::{
-    Asker, Releaser,
+    Asker, Asking, Releaser,
     plan::{self, Granted, Plan},
 };
 use crate::{facts::Facts, refusal::Refusal};
-use coffer_broker_api::{ItemValue, Released, ReleasedConnection};
-use coffer_crds::{ConnectionType, EnvelopeConnection};
+use coffer_broker_api::{
+    ItemValue, ReleasedConnection,
+    people::{Delivered, WrappedConnection},
+};
+use coffer_crds::{Connection, ConnectionType, EnvelopeConnection, EnvelopeMember, Vault};
 use coffer_envelope::{Branches, EnvelopeError, KeyringError, OpenedItems, Place, open_as_brokered};
 use coffer_keys::{VaultId, signature::VaultPublicKey};
 use coffer_policy::release::alias;
@@ -14,26 +17,38 @@ use kube::ResourceExt as _;
 use std::collections::BTreeSet;
 
 impl Releaser {
-    /// Opens every Connection of a plan that is on record.
+    /// Opens every Connection of a plan that is on record; of members with a key of their own, takes what that key opens.
     pub(super) async fn open(
         &self,
         asker: &Asker,
+        asking: Asking<'_>,
         facts: &mut Facts,
         plan: &Plan,
         reread: &mut BTreeSet<usize>,
-    ) -> Result<Released, (usize, Refusal)> {
-        let branches = self.keys.current().ok_or((0, Refusal::KeyUnavailable))?;
+    ) -> Result<Vec<Delivered>, (usize, Refusal)> {
+        let branches = self.keys.current();
         let mut connections = Vec::with_capacity(plan.grants.len());
         for (index, grant) in plan.grants.iter().enumerate() {
-            let opened = match self.open_one(&branches, facts, index, grant) {
+            if grant.has_own_key {
+                let wrapped = wrapped(facts, index, grant, asking.items_of(index)).map_err(|error| {
+                    report(facts, index, &error);
+                    (index, Refusal::DoesNotOpen { alias: alias_of(facts, index) })
+                })?;
+                connections.push(Delivered::Wrapped(Box::new(wrapped)));
+                continue;
+            }
+            let branches = branches.as_ref().ok_or((index, Refusal::KeyUnavailable))?;
+            let opened = match self.open_one(branches, facts, index, grant, asking.items_of(index)) {
                 Ok(opened) => opened,
-                Err(error) => self.open_again(asker, facts, index, grant, reread, &branches, error).await?,
+                Err(error) => {
+                    self.open_again(asker, asking, facts, index, grant, reread, branches, error).await?
+                }
             };
-            connections.push(opened);
+            connections.push(Delivered::Items(opened));
             // Opening is all computation: let others have a turn between two.
             tokio::task::yield_now().await;
         }
-        Ok(Released { connections })
+        Ok(connections)
     }
 
     /// The one second look. What is new is decided anew, for the same member: its record is the one that stands.
@@ -41,6 +56,7 @@ impl Releaser {
     async fn open_again(
         &self,
         asker: &Asker,
+        asking: Asking<'_>,
         facts: &mut Facts,
         index: usize,
         grant: &Granted,
@@ -48,20 +64,20 @@ impl Releaser {
         branches: &Branches,
         first: OpenFailed,
     ) -> Result<ReleasedConnection, (usize, Refusal)> {
-        let alias = facts.connection(index).map(|c| alias(c).to_owned()).unwrap_or_default();
-        let refusal = Refusal::DoesNotOpen { alias };
+        let refusal = Refusal::DoesNotOpen { alias: alias_of(facts, index) };
         if !reread.insert(index) || !self.look_again(facts, index).await {
             report(facts, index, &first);
             return Err((index, refusal));
         }
-        match plan::plan(asker, facts) {
-            plan::Outcome::Planned(plan) if plan.grants[index].member.uid == grant.member.uid => {}
+        match plan::plan(asker, asking, facts) {
+            plan::Outcome::Planned(plan)
+                if plan.grants[index].member.uid == grant.member.uid && !plan.grants[index].has_own_key => {}
             plan::Outcome::Planned(_) => return Err((index, refusal)),
             plan::Outcome::Refused { refusal, .. } | plan::Outcome::Lagging { refusal, .. } => {
                 return Err((index, refusal));
             }
         }
-        self.open_one(branches, facts, index, grant).map_err(|error| {
+        self.open_one(branches, facts, index, grant, asking.items_of(index)).map_err(|error| {
             report(facts, index, &error);
             (index, refusal)
         })
@@ -75,29 +91,25 @@ impl Releaser {
         facts: &Facts,
         index: usize,
         grant: &Granted,
+        items: &[String],
     ) -> Result<ReleasedConnection, OpenFailed> {
         let connection = facts.connection(index).ok_or(OpenFailed::Missing)?;
         let opening = facts.opening(index, &grant.member).ok_or(OpenFailed::Missing)?;
-        let claimed = opening.vault.status.as_ref().and_then(|s| s.custodian_key.as_deref());
-        let custodian_key = VaultPublicKey::parse(claimed.ok_or(OpenFailed::NoSigningKey)?)?;
-        // From the live objects, not from the Envelope: one that was moved here from elsewhere does not open.
-        let here = EnvelopeConnection {
-            namespace: connection.namespace().unwrap_or_default(),
-            name: connection.name_any(),
-            uid: connection.uid().unwrap_or_default(),
-        };
+        let custodian_key = VaultPublicKey::parse(claimed_key(opening.vault)?)?;
+        let here = place(connection);
         let vault_id = VaultId::parse(&opening.keyring.spec.vault_id)?;
         let place = Place { vault_id, custodian_key: &custodian_key, connection: &here };
         let wrapped_keys =
             opening.member.status.as_ref().map(|s| s.wrapped_keys.as_slice()).unwrap_or_default();
         let spec = &opening.envelope.spec;
+        let narrowed = (!items.is_empty()).then_some(items);
         let items = open_as_brokered(
             branches,
             opening.registered,
             wrapped_keys,
             &place,
             spec,
-            None,
+            narrowed,
             &self.signatures,
         )?;
         // The signing key was a claim until something opened with it. Now it says whether the register, by which this
@@ -112,6 +124,48 @@ impl Releaser {
             items: values(&items),
         })
     }
+}
+
+/// What a member's own key opens. Nothing of it can be verified here without a key: whoever opens it does that, against
+/// the custodian key that it pinned.
+fn wrapped(
+    facts: &Facts,
+    index: usize,
+    grant: &Granted,
+    items: &[String],
+) -> Result<WrappedConnection, OpenFailed> {
+    let connection = facts.connection(index).ok_or(OpenFailed::Missing)?;
+    let opening = facts.opening(index, &grant.member).ok_or(OpenFailed::Missing)?;
+    let spec = &opening.envelope.spec;
+    let keys = opening.member.status.iter().flat_map(|status| &status.wrapped_keys);
+    Ok(WrappedConnection {
+        connection: place(connection),
+        alias: alias(connection).to_owned(),
+        type_: type_name(connection.spec.type_).to_owned(),
+        member: EnvelopeMember { name: grant.member.name.clone(), uid: grant.member.uid.clone() },
+        vault_id: opening.keyring.spec.vault_id.clone(),
+        custodian_key: claimed_key(opening.vault)?.to_owned(),
+        wrapped_keys: keys.filter(|key| key.epoch == spec.epoch).cloned().collect(),
+        envelope: spec.clone(),
+        items: items.to_vec(),
+    })
+}
+
+fn claimed_key(vault: &Vault) -> Result<&str, OpenFailed> {
+    vault.status.as_ref().and_then(|s| s.custodian_key.as_deref()).ok_or(OpenFailed::NoSigningKey)
+}
+
+/// From the live object, not from the Envelope: one that was moved here from elsewhere does not open.
+fn place(connection: &Connection) -> EnvelopeConnection {
+    EnvelopeConnection {
+        namespace: connection.namespace().unwrap_or_default(),
+        name: connection.name_any(),
+        uid: connection.uid().unwrap_or_default(),
+    }
+}
+
+fn alias_of(facts: &Facts, index: usize) -> String {
+    facts.connection(index).map(|c| alias(c).to_owned()).unwrap_or_default()
 }
 
 /// Why one Connection did not open; for the log.

@@ -1,16 +1,12 @@
 //! From facts to a plan: `policy`'s decision, and what of it needs a second look. Pure.
 
-use super::Asker;
+use super::{Asker, Asking, Takes, size};
 use crate::{facts::Facts, limits::MemberUid, refusal::Refusal};
-use coffer_broker_api::MAX_RELEASED_BYTES;
-use coffer_crds::{Custody, EnvelopeSpec, RateLimit};
+use coffer_crds::{Custody, RateLimit};
 use coffer_policy::{
     Denial, MemberView,
     release::{self, Charge, Request, RetryAfter, alias, decide, judge},
 };
-
-/// What an AES-256-GCM ciphertext is longer than its plaintext, in bytes.
-const TAG_BYTES: usize = 16;
 
 /// An allowed request.
 pub(super) struct Plan {
@@ -28,6 +24,8 @@ pub(super) struct Granted {
     pub(super) member: MemberView,
     /// Whether another member owns the credential.
     pub(super) cross_identity: bool,
+    /// Whether only the member's own key opens it.
+    pub(super) has_own_key: bool,
 }
 
 /// One member's window.
@@ -74,7 +72,7 @@ pub(super) enum Outcome {
 }
 
 /// Decides on the facts as they are.
-pub(super) fn plan(asker: &Asker, facts: &Facts) -> Outcome {
+pub(super) fn plan(asker: &Asker, asking: Asking<'_>, facts: &Facts) -> Outcome {
     let asked = facts.asked();
     let request = Request { caller: Some(&asker.caller), verb: asker.verb, now: facts.now(), asked: &asked };
     let mut charges: Vec<(MemberUid, String, RateLimit)> = Vec::new();
@@ -95,11 +93,12 @@ pub(super) fn plan(asker: &Asker, facts: &Facts) -> Outcome {
             return refused(facts, index, denial);
         }
     };
-    if let Some(outcome) = needs_attention(facts, &grants) {
+    if let Some(outcome) = needs_attention(asker, asking, facts, &grants) {
         return outcome;
     }
-    if oversized.is_none() && plaintext_bytes(facts, &grants) > MAX_RELEASED_BYTES {
-        oversized = Some((0, Refusal::TooLarge));
+    let largest = size::largest(asker.takes);
+    if oversized.is_none() && size::of_answer(asker.takes, asking, facts, &grants) > largest {
+        oversized = Some((0, Refusal::TooLarge { bytes: largest }));
     }
     let charges = charges
         .into_iter()
@@ -110,7 +109,14 @@ pub(super) fn plan(asker: &Asker, facts: &Facts) -> Outcome {
         .collect();
     let grants = grants
         .into_iter()
-        .map(|grant| Granted { member: grant.member.clone(), cross_identity: grant.cross_identity })
+        .enumerate()
+        .map(|(index, grant)| Granted {
+            member: grant.member.clone(),
+            cross_identity: grant.cross_identity,
+            has_own_key: facts
+                .opening(index, grant.member)
+                .is_some_and(|opening| opening.registered.custody == Custody::Own),
+        })
         .collect();
     Outcome::Planned(Plan { grants, charges, oversized })
 }
@@ -122,35 +128,29 @@ fn refused(facts: &Facts, index: usize, denial: Denial) -> Outcome {
 }
 
 /// The first granted entry that could not be opened now.
-fn needs_attention(facts: &Facts, grants: &[release::Grant<'_>]) -> Option<Outcome> {
+fn needs_attention(
+    asker: &Asker,
+    asking: Asking<'_>,
+    facts: &Facts,
+    grants: &[release::Grant<'_>],
+) -> Option<Outcome> {
     for (index, grant) in grants.iter().enumerate() {
         let alias = alias(grant.connection).to_owned();
         let Some(opening) = facts.opening(index, grant.member) else {
             return Some(refused(facts, index, Denial::NotReady { alias }));
         };
-        if opening.registered.custody == Custody::Own {
+        if opening.registered.custody == Custody::Own && asker.takes == Takes::Items {
             let refusal = Refusal::SelfCustody { alias, member: grant.member.name.clone() };
             return Some(Outcome::Refused { index, refusal });
         }
         if !opening.is_wrapped() {
             return Some(refused(facts, index, Denial::NotReady { alias }));
         }
+        let known = &opening.envelope.spec.items;
+        if let Some(item) = asking.items_of(index).iter().find(|item| !known.contains_key(*item)) {
+            let refusal = Refusal::NoSuchItem { alias, item: item.clone() };
+            return Some(Outcome::Refused { index, refusal });
+        }
     }
     None
-}
-
-fn plaintext_bytes(facts: &Facts, grants: &[release::Grant<'_>]) -> usize {
-    let of = |spec: &EnvelopeSpec| {
-        let plain = |ct: &str| {
-            let padding = ct.bytes().rev().take_while(|b| *b == b'=').count();
-            (ct.len() / 4 * 3).saturating_sub(padding + TAG_BYTES)
-        };
-        spec.items.values().map(|item| plain(&item.ct)).sum::<usize>()
-    };
-    grants
-        .iter()
-        .enumerate()
-        .filter_map(|(index, grant)| facts.opening(index, grant.member))
-        .map(|opening| of(&opening.envelope.spec))
-        .sum()
 }

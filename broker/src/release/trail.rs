@@ -1,6 +1,6 @@
 //! What a request leaves in the audit log.
 
-use super::{Asker, Releaser, plan::Granted};
+use super::{Asker, Asking, Releaser, plan::Granted};
 use crate::{
     audit::{Decision, Entry, Event, timestamp},
     facts::{Facts, Key},
@@ -16,7 +16,7 @@ const MAX_WORD: usize = 128;
 /// What all records of one request share.
 pub(super) struct Trail<'a> {
     pub(super) asker: &'a Asker,
-    pub(super) request_id: &'a str,
+    pub(super) asking: Asking<'a>,
     pub(super) now: Timestamp,
 }
 
@@ -42,15 +42,9 @@ impl Trail<'_> {
     }
 
     /// A request is denied because of one Connection.
-    pub(super) fn denied(
-        &self,
-        facts: &Facts,
-        index: usize,
-        references: &[String],
-        refusal: &Refusal,
-    ) -> Entry {
+    pub(super) fn denied(&self, facts: &Facts, index: usize, refusal: &Refusal) -> Entry {
         let entry = self.about(facts, index, Decision::Denied);
-        let word = || references.get(index).map(|word| word.chars().take(MAX_WORD).collect());
+        let word = || self.asking.references.get(index).map(|word| word.chars().take(MAX_WORD).collect());
         Entry {
             member: facts.membership(index, &self.asker.caller).map(|member| member.name.clone()),
             connection: entry.connection.clone().or_else(word),
@@ -68,10 +62,15 @@ impl Trail<'_> {
         }
     }
 
+    /// A request is denied before anything about it is looked at.
+    pub(super) fn turned_away(&self, refusal: &Refusal) -> Entry {
+        Entry { reason: Some(refusal.reason().to_owned()), ..self.entry(Decision::Denied) }
+    }
+
     fn about(&self, facts: &Facts, index: usize, decision: Decision) -> Entry {
         let connection = facts.connection(index);
         Entry {
-            vault: facts.vault(index).map(|vault| vault.to_string()),
+            vault: facts.vault(index).or_else(|| self.asker.vault.clone()).map(|vault| vault.to_string()),
             connection: connection.map(|connection| Key::of(connection.as_ref()).to_string()),
             owner: connection.and_then(|connection| connection.spec.owner.clone()),
             ..self.entry(decision)
@@ -84,7 +83,10 @@ impl Trail<'_> {
             door: Some(self.asker.door.to_owned()),
             decision,
             reason: None,
-            request_id: Some(self.request_id.to_owned()),
+            vault: self.asker.vault.as_ref().map(ToString::to_string),
+            request_id: Some(self.asking.request_id.to_owned()),
+            purpose: self.asking.purpose.map(str::to_owned),
+            impersonation_possible: self.asker.impersonation_possible,
             source_ip: self.asker.source_ip,
             ..Entry::about_itself(
                 Event::Release,

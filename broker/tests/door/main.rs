@@ -1,4 +1,4 @@
-//! The workload door with everything behind it but the API server: real keys, real Envelopes, a real audit log on a
+//! The doors with everything behind them but the API server: real keys, real Envelopes, a real audit log on a
 //! real disk; tokens, watches and the second look are fakes.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
@@ -6,7 +6,9 @@
 mod any_bytes;
 mod audit;
 mod decision;
+mod hall;
 mod identity;
 mod lag;
+mod people;
 mod sealing;
 mod world;

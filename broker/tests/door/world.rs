@@ -21,6 +21,7 @@ use coffer_envelope::{Access, Custodian, Item, NewEnvelope, OpenKeyring, Recipie
 use coffer_keys::{
     SecretBytes, VaultId,
     answer::{AnswerContext, EphemeralKey},
+    member_key::MemberPublicKey,
     signature::CheckedSignatures,
 };
 use coffer_policy::{Caller, roles};
@@ -182,21 +183,49 @@ impl World {
             key_hash: None,
             accepted_at: Time(now()),
         };
+        self.admit(registered, None);
+    }
+
+    /// The same for one that brought its own key.
+    pub(crate) fn own_member(&mut self, name: &str, subject: Subject, role: &str, key: &MemberPublicKey) {
+        let registered = RegisteredMember {
+            name: name.into(),
+            uid: format!("uid-{name}"),
+            subject,
+            subject_uid: None,
+            role: role.into(),
+            custody: Custody::Own,
+            key_hash: Some(coffer_envelope::key_hash(key)),
+            accepted_at: Time(now()),
+        };
+        self.admit(registered, Some(key));
+    }
+
+    fn admit(&mut self, registered: RegisteredMember, key: Option<&MemberPublicKey>) {
         self.keyring.register(registered.clone()).unwrap();
         self.apply_keyring();
+        let RegisteredMember { name, subject, role, .. } = &registered;
         let spec = serde_json::json!({"vault": "main", "subject": subject, "role": role, "acceptance": {}});
         let mut member = VaultMember::new(name, serde_json::from_value(spec).unwrap());
         place(&mut member, name);
-        member.status =
-            Some(VaultMemberStatus { wrapped_keys: self.wrapped(&registered), ..Default::default() });
+        let wrapped_keys = self.wrapped_to(&registered, key);
+        member.status = Some(VaultMemberStatus { wrapped_keys, ..Default::default() });
         self.apply_member(member);
     }
 
-    /// The vault keys wrapped for a member, as the operator wraps them.
+    /// The vault keys wrapped for a Brokered member, as the operator wraps them.
     pub(crate) fn wrapped(&self, member: &RegisteredMember) -> Vec<coffer_crds::WrappedVaultKey> {
+        self.wrapped_to(member, None)
+    }
+
+    fn wrapped_to(
+        &self,
+        member: &RegisteredMember,
+        key: Option<&MemberPublicKey>,
+    ) -> Vec<coffer_crds::WrappedVaultKey> {
         let wanted = roles::role(&self.vault.spec, &member.role).is_some_and(|r| r.covers_all() && r.opens());
         let epochs: Vec<i64> = self.keyring.epochs().filter(|_| wanted).map(|epoch| epoch.epoch).collect();
-        let wrap = |epoch| self.keyring.wrap_vault_key(member, None, epoch, &mut rng()).unwrap();
+        let wrap = |epoch| self.keyring.wrap_vault_key(member, key, epoch, &mut rng()).unwrap();
         epochs.into_iter().map(wrap).collect()
     }
 

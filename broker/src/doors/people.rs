@@ -1,0 +1,224 @@
+//! Door 2: people, by Release objects. Each is answered in its status by one replica.
+//!
+//! The first replica by [`Peers`] claims it at once; the next one when it has stood unanswered for [`TAKEOVER`], and so
+//! on. A claim and an answer are writes against the resourceVersion that was read, so that there is never a second
+//! answer: whoever was overtaken finds its write refused.
+
+mod decide;
+mod status;
+mod turns;
+
+pub use status::{Answers, ApiServerAnswers};
+pub use turns::Turns;
+
+use crate::{facts::Key, limits::LocalWindows, peers::Peers, release::SharedReleaser};
+use coffer_broker_api::people::DOOR;
+use coffer_crds::{RateLimit, Release, RequestPhase};
+use coffer_runtime::{CallError, Readiness, Shutdown, Store, StoreOptions, store::observed_store};
+use kube::{
+    Api, ResourceExt as _,
+    runtime::{reflector::ObjectRef, watcher::Event},
+};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::mpsc,
+    task::{self, JoinSet},
+    time::Instant,
+};
+
+/// How long a Release may stand unanswered before the next replica takes it up.
+pub const TAKEOVER: Duration = Duration::from_secs(2);
+/// How long after a write that failed the object is looked at again.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// The door.
+pub struct PeopleDoor {
+    /// This replica's name: `status.answeredBy`.
+    pub replica: String,
+    /// The Releases.
+    pub releases: Store<Release>,
+    /// Whose turn it is among the replicas.
+    pub peers: Box<dyn Peers>,
+    /// Writes claims and answers.
+    pub answers: Box<dyn Answers>,
+    /// Whose turn it is among the requesters.
+    pub turns: Turns,
+    /// What this replica answers of one requester at most.
+    pub limit: RateLimit,
+    /// How much of it each has used.
+    pub windows: LocalWindows,
+    /// The decision and all behind it.
+    pub releaser: SharedReleaser,
+}
+
+/// What a watch saw.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// This object, by its uid, is there or has changed.
+    One(Key, String),
+    /// The list was made anew: any may be there.
+    All,
+}
+
+/// Starts the watch; what it sees comes out of the channel.
+pub fn watch(
+    client: &kube::Client,
+    readiness: &Readiness,
+    shutdown: &Shutdown,
+) -> (Store<Release>, mpsc::UnboundedReceiver<Seen>) {
+    let (seen, receiver) = mpsc::unbounded_channel();
+    let store = observed_store(
+        Api::all(client.clone()),
+        StoreOptions::slim(without_result),
+        readiness,
+        shutdown,
+        move |event| {
+            let saw = match event {
+                Event::Apply(release) => release.uid().map(|uid| Seen::One(Key::of(release), uid)),
+                Event::InitDone => Some(Seen::All),
+                Event::Init | Event::InitApply(_) | Event::Delete(_) => None,
+            };
+            // Nobody listens any more once the program ends.
+            let _ = saw.map(|saw| seen.send(saw));
+        },
+    );
+    (store, receiver)
+}
+
+/// Up to 1 MiB that nobody here looks at.
+fn without_result(release: &mut Release) {
+    if let Some(status) = &mut release.status {
+        status.result = None;
+    }
+}
+
+impl PeopleDoor {
+    /// Answers what is seen until the end is asked for. What is claimed then is another replica's to take over.
+    pub async fn run(self: Arc<Self>, mut seen: mpsc::UnboundedReceiver<Seen>, shutdown: Shutdown) {
+        let mut attending = Attending::default();
+        let mut end = std::pin::pin!(shutdown.requested());
+        loop {
+            tokio::select! {
+                () = &mut end => return,
+                () = attending.next_end() => {}
+                saw = seen.recv() => match saw {
+                    Some(Seen::One(key, uid)) => attending.add(&self, key, uid),
+                    Some(Seen::All) => {
+                        for release in self.releases.state() {
+                            if let Some(uid) = release.uid() {
+                                attending.add(&self, Key::of(release.as_ref()), uid);
+                            }
+                        }
+                    }
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Sees to it that one Release is answered, by this replica or another one.
+    async fn attend(&self, key: &Key, uid: &str) {
+        let mut stands = (String::new(), Instant::now());
+        loop {
+            let Some((release, holder)) = self.open(key, uid) else { return };
+            let version = release.resource_version().unwrap_or_default();
+            if stands.0 != version {
+                stands = (version.clone(), Instant::now());
+            }
+            let due = stands.1 + self.patience(holder.as_deref(), uid);
+            if Instant::now() < due {
+                tokio::time::sleep_until(due).await;
+                continue;
+            }
+            let requester = release.spec.requester.as_ref().map(|author| author.username.as_str());
+            let _turn = self.turns.take(requester.unwrap_or_default()).await;
+            // Another replica may have been quicker while this one waited for the requester's turn.
+            if self.open(key, uid).and_then(|(now, _)| now.resource_version()).as_ref() != Some(&version) {
+                continue;
+            }
+            match self.answer(&release).await {
+                Ok(()) => return,
+                Err(error) if error.is_not_found() => return,
+                Err(error) => {
+                    tracing::debug!(release = %key, %error, "not answered; looking at it again");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// The Release, if it still waits for an answer, and which replica has claimed it.
+    fn open(&self, key: &Key, uid: &str) -> Option<(Arc<Release>, Option<String>)> {
+        let release = self.releases.get(&ObjectRef::new(&key.name).within(&key.namespace))?;
+        if release.metadata.uid.as_deref() != Some(uid) || release.metadata.deletion_timestamp.is_some() {
+            return None;
+        }
+        let status = release.status.clone().unwrap_or_default();
+        match status.phase {
+            Some(RequestPhase::Answered | RequestPhase::Failed) => None,
+            Some(RequestPhase::Claimed) => Some((release, status.answered_by)),
+            Some(RequestPhase::Pending) | None => Some((release, None)),
+        }
+    }
+
+    /// How long a Release may stand as it does before this replica takes it up.
+    fn patience(&self, holder: Option<&str>, uid: &str) -> Duration {
+        let before = self.peers.before_us(uid);
+        let turns = match holder {
+            // Claimed before a restart.
+            Some(holder) if holder == self.replica => 0,
+            Some(_) => before.max(1),
+            None => before,
+        };
+        TAKEOVER * u32::try_from(turns).unwrap_or(u32::MAX)
+    }
+
+    /// Claims, decides and answers.
+    async fn answer(&self, release: &Release) -> Result<(), CallError> {
+        let started = Instant::now();
+        let claimed = self.answers.claim(release, &self.replica).await?;
+        let (status, reason) = self.decide(release).await;
+        self.answers.answer(&claimed, &status).await?;
+        self.releaser.metrics.answered(DOOR, reason, started.elapsed());
+        Ok(())
+    }
+}
+
+/// The tasks that attend to one Release each.
+#[derive(Default)]
+struct Attending {
+    tasks: JoinSet<()>,
+    uids: HashSet<String>,
+    by_task: HashMap<task::Id, String>,
+}
+
+impl Attending {
+    fn add(&mut self, door: &Arc<PeopleDoor>, key: Key, uid: String) {
+        if self.uids.contains(&uid) || door.open(&key, &uid).is_none() {
+            return;
+        }
+        let (door, whose) = (door.clone(), uid.clone());
+        let task = self.tasks.spawn(async move { door.attend(&key, &whose).await });
+        self.uids.insert(uid.clone());
+        self.by_task.insert(task.id(), uid);
+    }
+
+    /// Waits for a task to end; for ever while there is none.
+    async fn next_end(&mut self) {
+        let id = match self.tasks.join_next_with_id().await {
+            None => return std::future::pending().await,
+            Some(Ok((id, ()))) => id,
+            Some(Err(error)) => {
+                tracing::error!(%error, "a Release was not attended to");
+                error.id()
+            }
+        };
+        if let Some(uid) = self.by_task.remove(&id) {
+            self.uids.remove(&uid);
+        }
+    }
+}
