@@ -4,6 +4,7 @@
 
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
+use coffer_crds::Release;
 use coffer_runtime::{Check, Election, LeaseConfig, Readiness, Shutdown, lease};
 use futures::StreamExt as _;
 use kube::{
@@ -33,7 +34,7 @@ use crate::{
     },
     meters::Meters,
     queue::Receivers,
-    vault,
+    releases, vault,
     watches::Watched,
 };
 
@@ -84,12 +85,13 @@ impl Installation {
             &self.readiness,
             shutdown,
         );
+        let releases = releases::watch(&self.client, &self.readiness, shutdown);
         while !shutdown.is_requested() {
             if shutdown.or_requested(election.elected()).await.is_none() {
                 break;
             }
             self.meters.leading(true);
-            self.lead(&election, &configurations, &guards, shutdown).await;
+            self.lead(&election, &configurations, &guards, &releases, shutdown).await;
             self.meters.leading(false);
             self.custody_check.ready();
         }
@@ -102,6 +104,7 @@ impl Installation {
         election: &Election,
         configurations: &Arc<Configurations>,
         guards: &watch::Receiver<Standing>,
+        requests: &coffer_runtime::Store<Release>,
         shutdown: &Shutdown,
     ) {
         let leadership = election.leadership();
@@ -134,9 +137,11 @@ impl Installation {
                 Certificates::External => {}
             }
         };
+        let requests = releases::keep(requests.clone(), writer.clone());
         let context = Arc::new(self.context(writer, custody, guards.clone()));
         let receivers = self.watched.queues.open();
-        let keeping = async { tokio::join!(keeper.run(), certificates, look_at_all(context.clone())) };
+        let keeping =
+            async { tokio::join!(keeper.run(), certificates, requests, look_at_all(context.clone())) };
         let mut reconciling = Box::pin(reconcile(context.clone(), receivers));
         tokio::select! {
             _ = keeping => {}

@@ -5,6 +5,7 @@
 //! | [`caches`], [`cache`], [`watches`], [`triggers`], [`queue`] | what is known, and what a change concerns |
 //! | [`vault`] | a Vault, its Keyring, its members and their RoleBindings |
 //! | [`connection`] | a Connection and its Envelope |
+//! | [`releases`] | requests that nobody answers, and those that are over |
 //! | [`installation`] | the custodian root, the certificates, and who trusts them |
 //! | [`standing`] | whether a member is in force: what both reconciles follow |
 //! | [`apply`], [`report`], [`meters`] | the one way to write, and what people see |
@@ -25,6 +26,7 @@ pub mod meters;
 #[cfg(test)]
 mod properties;
 pub mod queue;
+pub mod releases;
 pub mod report;
 pub mod standing;
 pub mod triggers;
