@@ -337,3 +337,23 @@ func TestTheREADMENamesEveryValue(t *testing.T) {
 		}
 	}
 }
+
+func TestReleasesAreBoundedInTheNamespacesThatAreListed(t *testing.T) {
+	quotas := func(arguments ...string) map[string]string {
+		found := map[string]string{}
+		for _, q := range all[*core.ResourceQuota](render(t, arguments...)) {
+			if q.Name == "coffer-releases" {
+				count := q.Spec.Hard["count/releases.coffer.dev"]
+				found[q.Namespace] = count.String()
+			}
+		}
+		return found
+	}
+	if found := quotas(); len(found) != 0 {
+		t.Errorf("bounded without being asked: %v", found)
+	}
+	found := quotas("--set", "releaseQuota.namespaces={team-a,team-b}", "--set", "releaseQuota.count=50")
+	if len(found) != 2 || found["team-a"] != "50" || found["team-b"] != "50" {
+		t.Errorf("bounded otherwise: %v", found)
+	}
+}
