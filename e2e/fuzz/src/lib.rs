@@ -21,7 +21,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 19] = [
     Target { name: "key_texts", run: formats::key_texts },
     Target { name: "sealed_input", run: formats::sealed_input },
     Target { name: "envelope", run: formats::envelope },
@@ -38,6 +38,7 @@ pub const TARGETS: [Target; 18] = [
     Target { name: "short_forms", run: specs::short_forms },
     Target { name: "release_request", run: wire::release_request },
     Target { name: "released", run: wire::released },
+    Target { name: "people_answer", run: wire::people_answer },
     Target { name: "csi_volume", run: wire::csi_volume },
     Target { name: "pod_token", run: wire::pod_token },
 ];

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use coffer_broker_api::{ConnectionReference, ReleaseRequest, Released};
+use coffer_broker_api::{ConnectionReference, ReleaseRequest, Released, people::Answer};
 use coffer_keys::answer::AnswerPublicKey;
 use coffer_node::{
     csi::proto::{NodePublishVolumeRequest, NodeUnpublishVolumeRequest},
@@ -45,6 +45,15 @@ pub(crate) fn released(data: &[u8]) {
             assert!(plain && path.matches('/').count() == 1, "a file stays in its folder");
         }
     }
+}
+
+/// An opened answer on a person's machine.
+pub(crate) fn people_answer(data: &[u8]) {
+    let Ok(answer) = Answer::decode(data) else { return };
+    let again = Answer::decode(&answer.encode());
+    assert!(again.is_ok_and(|again| again == answer), "what is read is what was written");
+    let granted = answer.code == 200;
+    assert_eq!(answer.granted().is_ok(), granted, "nothing is taken from a denial");
 }
 
 /// The kubelet's requests, as they come over the socket.
