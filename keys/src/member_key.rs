@@ -3,12 +3,19 @@
 use crate::kem::{self, PublicSuite, XWING_PUBLIC_BYTES, XWingKey};
 use crate::lp::Lp;
 use crate::{Fingerprint, SecretKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use rand_core::CryptoRng;
 use sha2::{Digest as _, Sha256, Sha512};
 use zeroize::Zeroizing;
 
+#[cfg(feature = "key-files")]
+mod file;
 mod parse;
+
+#[cfg(feature = "key-files")]
+pub use file::{KeyFileError, public_half};
 
 /// What kind of key a member brought.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -136,6 +143,20 @@ impl MemberPublicKey {
     /// Its bytes: 32, or 1216 for X-Wing.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// As [`MemberPublicKey::parse`] reads it: for Ed25519 OpenSSH's line without a comment.
+    pub fn to_text(&self) -> String {
+        match self.kind {
+            MemberKeyKind::Ed25519 => {
+                let mut blob = Lp::new();
+                blob.text(self.kind.as_str()).bytes(&self.bytes);
+                format!("{} {}", self.kind.as_str(), STANDARD.encode(blob.as_bytes()))
+            }
+            MemberKeyKind::X25519 | MemberKeyKind::XWing => {
+                format!("{}:{}", self.kind.as_str(), STANDARD.encode(&self.bytes))
+            }
+        }
     }
 
     /// SHA-256 over LP(kind) ‖ LP(bytes).
