@@ -1,13 +1,19 @@
-//! How the API server is reached, and lists of Coffer's kinds from it.
+//! How the API server is reached, and what is read from it and written to it.
 
-use std::time::Duration;
+use std::{fmt::Debug, time::Duration};
 
+use coffer_policy::Caller;
+use k8s_openapi::api::authentication::v1::{SelfSubjectReview, UserInfo};
 use kube::{
     Api, Client, Config, Resource,
-    api::{ApiResource, DynamicObject, ListParams},
+    api::{
+        ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions,
+    },
     config::{KubeConfigOptions, Kubeconfig},
+    core::NamespaceResourceScope,
 };
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
 
 use crate::{Failure, command::Options};
 
@@ -19,6 +25,28 @@ pub(crate) struct Cluster {
     pub(crate) client: Client,
     /// The namespace that is meant when none is named.
     pub(crate) namespace: String,
+    /// The API server's address: what tells one cluster from another on this machine.
+    pub(crate) server: String,
+    /// Whether writes are only judged.
+    pub(crate) dry_run: bool,
+}
+
+/// How managedFields name this program.
+const FIELD_MANAGER: &str = "kubectl-coffer";
+
+/// What can be read and written here: a kind of a namespace.
+pub(crate) trait Kind:
+    Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + Debug
+        + Serialize
+        + DeserializeOwned
+{
 }
 
 /// One object as the server gave it, and what it means; `Err` names an object that this version cannot read.
@@ -41,7 +69,85 @@ impl Cluster {
         // Repeating would hide from the user what is wrong.
         config.default_retry = false;
         let namespace = options.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        Ok(Self { client: Client::try_from(config)?, namespace })
+        let server = config.cluster_url.to_string();
+        Ok(Self { client: Client::try_from(config)?, namespace, server, dry_run: options.dry_run })
+    }
+
+    fn api<K: Kind>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// One object.
+    pub(crate) async fn get<K: Kind>(&self, name: &str) -> Result<K, Failure> {
+        within(async { Ok(self.api().get(name).await?) }).await
+    }
+
+    /// One object, if there is one of that name.
+    pub(crate) async fn find<K: Kind>(&self, name: &str) -> Result<Option<K>, Failure> {
+        within(async { Ok(self.api().get_opt(name).await?) }).await
+    }
+
+    /// All objects of the namespace that can be read. Malformed ones concern only those who ask for them by name.
+    pub(crate) async fn all<K: Kind>(&self) -> Result<Vec<K>, Failure> {
+        Ok(self.list::<K>(false).await?.into_iter().filter_map(|listed| listed.parsed.ok()).collect())
+    }
+
+    /// Makes an object.
+    pub(crate) async fn create<K: Kind>(&self, object: Value) -> Result<K, Failure> {
+        let object: K = serde_json::from_value(object).map_err(|error| Failure::Usage(error.to_string()))?;
+        let how = PostParams { dry_run: self.dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
+        within(async { Ok(self.api().create(&how, &object).await?) }).await
+    }
+
+    /// Changes an object by a merge patch (RFC 7396). One that names a resourceVersion is refused when somebody else
+    /// was faster.
+    pub(crate) async fn patch<K: Kind>(&self, name: &str, patch: &Value) -> Result<K, Failure> {
+        let how = PatchParams {
+            dry_run: self.dry_run,
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        within(async { Ok(self.api().patch(name, &how, &Patch::Merge(patch)).await?) }).await
+    }
+
+    /// Deletes an object, and no other that has taken its name since.
+    pub(crate) async fn delete<K: Kind>(&self, object: &K) -> Result<(), Failure> {
+        let how = DeleteParams {
+            dry_run: self.dry_run,
+            preconditions: Some(Preconditions { uid: object.meta().uid.clone(), resource_version: None }),
+            ..DeleteParams::default()
+        };
+        let name = object.meta().name.clone().unwrap_or_default();
+        within(async { Ok(self.api::<K>().delete(&name, &how).await.map(drop)?) }).await
+    }
+
+    /// Whom the API server takes the caller for.
+    pub(crate) async fn user(&self) -> Result<UserInfo, Failure> {
+        let api: Api<SelfSubjectReview> = Api::all(self.client.clone());
+        let review =
+            within(async { Ok(api.create(&PostParams::default(), &SelfSubjectReview::default()).await?) })
+                .await?;
+        Ok(review.status.and_then(|status| status.user_info).unwrap_or_default())
+    }
+
+    /// The same as decisions take it.
+    pub(crate) async fn caller(&self) -> Result<Caller, Failure> {
+        let user = self.user().await?;
+        Ok(Caller {
+            username: user.username.unwrap_or_default(),
+            uid: user.uid,
+            groups: user.groups.unwrap_or_default(),
+        })
+    }
+
+    /// The same cluster, looking at another namespace.
+    pub(crate) fn at(&self, namespace: &str) -> Self {
+        Self {
+            client: self.client.clone(),
+            namespace: namespace.to_owned(),
+            server: self.server.clone(),
+            dry_run: self.dry_run,
+        }
     }
 
     /// All objects of a kind, in one namespace or in all.

@@ -1,11 +1,14 @@
 //! What can be typed.
 
-use std::{io::Write, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use clap_complete::Shell;
 
-use crate::{Failure, cluster::Cluster, completion, list, members, output::Format, vaults, version, whoami};
+use crate::{
+    Failure, accept, cluster::Cluster, completion, delete, describe, desk::Desk, doctor, init, invite, key,
+    list, local_key::KeyOptions, members, output::Format, pages, seal, seal_key, set, share, transfer, trust,
+    vaults, version, who_can, whoami, why_not,
+};
 
 /// Shared credential vaults on Kubernetes.
 #[derive(Debug, Parser)]
@@ -40,29 +43,118 @@ pub struct Options {
     /// How the answer is printed
     #[arg(short, long, global = true, value_enum, default_value_t)]
     pub output: Format,
+    /// Let the API server judge a change, and do not make it
+    #[arg(long, global = true)]
+    pub dry_run: bool,
+    /// No remarks and no progress, only answers and failures
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
 }
 
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
+    /// Make a vault, unless it is there; whoever makes it owns it
+    #[command(
+        after_help = "Examples:\n  kubectl coffer init\n  kubectl coffer init team --sharing owner --default\n  kubectl coffer init team --access kubernetes.io/metadata.name=ci\n\nWith a key on this machine (kubectl coffer key new, or ~/.ssh/id_ed25519) the owner brings it at once."
+    )]
+    Init(init::Arguments),
+    /// Who you are: for the API server, by your key, and in which vaults
+    Whoami(whoami::Arguments),
+    /// Your own key on this machine
+    Key {
+        /// What to do with it.
+        #[command(subcommand)]
+        verb: key::Verb,
+    },
     /// List vaults, and whether they are ready
     Vaults(Everywhere),
     /// List credentials: who owns them, who may use them, never a value
     List(list::Arguments),
+    /// Show all there is to know of a credential but its values
+    #[command(after_help = "Examples:\n  kubectl coffer describe github")]
+    Describe(describe::Arguments),
+    /// Invite somebody into a vault
+    #[command(
+        after_help = "Examples:\n  kubectl coffer invite user:bob\n  kubectl coffer invite group:devs --role admin --ttl 90d\n  kubectl coffer invite sa:ci/builder --name builder\n  kubectl coffer invite external:laptop --fingerprint laptop.pub"
+    )]
+    Invite(invite::Arguments),
+    /// Accept an invite, with your own key
+    #[command(
+        after_help = "Examples:\n  kubectl coffer accept\n  kubectl coffer accept --brokered\n  kubectl coffer accept sa:ci/builder --vault team"
+    )]
+    Accept(accept::Arguments),
+    /// Turn an invite down, for good
+    #[command(after_help = "Examples:\n  kubectl coffer decline")]
+    Decline(accept::Decline),
     /// The members of a vault
     Members {
         /// What to do with them.
         #[command(subcommand)]
         verb: members::Verb,
     },
-    /// The identity that the API server sees
-    Whoami,
+    /// Make a credential or give it other values; they are sealed on this machine
+    #[command(
+        after_help = "Examples:\n  kubectl coffer set github --item token --members bob,builder --provider github\n  kubectl coffer set tls --from-file tls.crt --from-file tls.key --type tls\n  pass show npm | kubectl coffer set npm --from-file token=-\n  kubectl coffer set app --from-env-file .env\n\nValues never stand on the command line. Items and settings that are not named stay as they are."
+    )]
+    Set(set::Arguments),
+    /// Print a sealed manifest, to be kept in Git; works without a cluster, too
+    #[command(
+        after_help = "Examples:\n  kubectl coffer seal github --owner alice --item token > github.yaml\n  kubectl coffer seal-key > team-key.yaml\n  kubectl coffer seal github --owner alice --from-file token=t.txt --seal-key team-key.yaml"
+    )]
+    Seal(seal::Arguments),
+    /// Print what to seal to, signed by the vault, for machines that reach no cluster
+    #[command(after_help = "Examples:\n  kubectl coffer seal-key > team-key.yaml")]
+    SealKey(seal_key::Arguments),
+    /// Change who may use a credential
+    #[command(
+        after_help = "Examples:\n  kubectl coffer share github --add bob\n  kubectl coffer share github --members '*'\n  kubectl coffer share github --current --drop carol"
+    )]
+    Share(share::Arguments),
+    /// Make somebody else the owner of a credential
+    #[command(after_help = "Examples:\n  kubectl coffer transfer github bob")]
+    Transfer(transfer::Arguments),
+    /// Delete a credential
+    #[command(after_help = "Examples:\n  kubectl coffer delete github")]
+    Delete(delete::Arguments),
+    /// Who may do this with a credential, and why the others may not
+    #[command(
+        after_help = "Examples:\n  kubectl coffer who-can use github\n  kubectl coffer who-can read github -o name"
+    )]
+    WhoCan(who_can::Arguments),
+    /// Why a member may not have a credential
+    #[command(
+        after_help = "Examples:\n  kubectl coffer why-not carol github\n  kubectl coffer why-not bob github --verb write"
+    )]
+    WhyNot(why_not::Arguments),
+    /// Believe a vault whose key is another than before
+    #[command(after_help = "Examples:\n  kubectl coffer trust team")]
+    Trust(trust::Arguments),
+    /// Check the installation and your own set-up, and say what to do
+    Doctor(KeyOptions),
     /// The version of this program and of the API it speaks
     Version,
-    /// Print a completion script: `source <(kubectl coffer completion bash)`
+    /// Print a completion script
+    #[command(
+        after_help = "Examples:\n  source <(kubectl-coffer completion bash)\n  kubectl coffer completion kubectl > ~/bin/kubectl_complete-coffer && chmod +x ~/bin/kubectl_complete-coffer"
+    )]
     Completion {
-        /// For which shell.
-        shell: Shell,
+        /// For what
+        #[arg(value_enum)]
+        shell: completion::For,
+    },
+    /// Write the man pages into a folder
+    #[command(after_help = "Examples:\n  kubectl coffer man ~/.local/share/man/man1")]
+    Man {
+        /// The folder
+        folder: PathBuf,
+    },
+    /// What kubectl asks when somebody presses TAB.
+    #[command(name = "__complete", hide = true)]
+    Complete {
+        /// The words after the program's name.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
     },
 }
 
@@ -74,29 +166,75 @@ pub struct Everywhere {
     pub all_namespaces: bool,
 }
 
-/// Does what was typed. Answers go to `answer`, remarks to `notes`.
+/// Does what was typed.
 ///
 /// # Errors
 /// What went wrong, as the user should read it.
-pub(crate) async fn execute(cli: Cli, answer: &mut dyn Write, notes: &mut dyn Write) -> Result<(), Failure> {
-    let Cli { options, verb } = cli;
+pub(crate) async fn execute(verb: Verb, desk: &mut Desk<'_>) -> Result<(), Failure> {
+    match &verb {
+        Verb::Version => version::print(desk.options.output, desk.answer),
+        Verb::Completion { shell } => completion::print(*shell, desk.answer),
+        Verb::Complete { words } => completion::complete(words, desk.answer),
+        Verb::Man { folder } => {
+            let written = pages::man(folder)?;
+            desk.say(&format!("{written} pages are in {}", folder.display()))
+        }
+        Verb::Key { verb } => key::run(desk, verb),
+        Verb::Seal(arguments) => seal::run(desk, arguments).await,
+        Verb::Doctor(key) => doctor::run(desk, key).await,
+        Verb::Whoami(_)
+        | Verb::Vaults(_)
+        | Verb::List(_)
+        | Verb::Members { .. }
+        | Verb::Init(_)
+        | Verb::Invite(_)
+        | Verb::Accept(_)
+        | Verb::Decline(_)
+        | Verb::Set(_)
+        | Verb::SealKey(_)
+        | Verb::Share(_)
+        | Verb::Transfer(_)
+        | Verb::Delete(_)
+        | Verb::Describe(_)
+        | Verb::WhoCan(_)
+        | Verb::WhyNot(_)
+        | Verb::Trust(_) => {
+            let cluster = Cluster::connect(&desk.options).await?;
+            on_cluster(&verb, desk, &cluster).await
+        }
+    }
+}
+
+/// Does what takes a cluster.
+pub(crate) async fn on_cluster(verb: &Verb, desk: &mut Desk<'_>, cluster: &Cluster) -> Result<(), Failure> {
+    let format = desk.options.output;
     match verb {
-        Verb::Version => version::print(options.output, answer),
-        Verb::Completion { shell } => {
-            completion::print(shell, answer);
-            Ok(())
-        }
-        Verb::Whoami => whoami::print(&Cluster::connect(&options).await?, options.output, answer).await,
+        Verb::Whoami(arguments) => whoami::run(desk, cluster, arguments).await,
         Verb::Vaults(everywhere) => {
-            vaults::print(&Cluster::connect(&options).await?, everywhere, options.output, answer, notes).await
+            vaults::print(cluster, *everywhere, format, desk.answer, desk.notes).await
         }
-        Verb::List(arguments) => {
-            list::print(&Cluster::connect(&options).await?, &arguments, options.output, answer, notes).await
-        }
-        Verb::Members { verb: members::Verb::List(arguments) } => {
-            members::print(&Cluster::connect(&options).await?, &arguments, options.output, answer, notes)
-                .await
-        }
+        Verb::List(arguments) => list::print(cluster, arguments, format, desk.answer, desk.notes).await,
+        Verb::Members { verb } => members::run(desk, cluster, verb).await,
+        Verb::Init(arguments) => init::run(desk, cluster, arguments).await,
+        Verb::Invite(arguments) => invite::run(desk, cluster, arguments).await,
+        Verb::Accept(arguments) => accept::run(desk, cluster, arguments).await,
+        Verb::Decline(arguments) => accept::decline(desk, cluster, arguments).await,
+        Verb::Set(arguments) => set::run(desk, cluster, arguments).await,
+        Verb::SealKey(arguments) => seal_key::run(desk, cluster, arguments).await,
+        Verb::Share(arguments) => share::run(desk, cluster, arguments).await,
+        Verb::Transfer(arguments) => transfer::run(desk, cluster, arguments).await,
+        Verb::Delete(arguments) => delete::run(desk, cluster, arguments).await,
+        Verb::Describe(arguments) => describe::run(desk, cluster, arguments).await,
+        Verb::WhoCan(arguments) => who_can::run(desk, cluster, arguments).await,
+        Verb::WhyNot(arguments) => why_not::run(desk, cluster, arguments).await,
+        Verb::Trust(arguments) => trust::run(desk, cluster, arguments).await,
+        Verb::Version
+        | Verb::Completion { .. }
+        | Verb::Complete { .. }
+        | Verb::Man { .. }
+        | Verb::Key { .. }
+        | Verb::Seal(_)
+        | Verb::Doctor(_) => Err(Failure::Unexpected(String::from("this verb takes no cluster"))),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What goes wrong, in the user's words, and the exit code that tells a script which kind it was.
 
+use coffer_policy::Refusal;
 use kube::{Error, config::KubeconfigError};
 
 /// Why a verb did not do what it was asked to.
@@ -14,7 +15,10 @@ pub enum Failure {
     /// There is no such thing, or it is not shown.
     #[error("{0}")]
     NotFound(String),
-    /// Somebody else was faster, or it is there already.
+    /// An invite, a membership or a credential has run out.
+    #[error("{0}")]
+    Expired(String),
+    /// Somebody else was faster, it is there already, or it is not what it was.
     #[error("{0}")]
     Conflict(String),
     /// No answer from the API server.
@@ -34,7 +38,8 @@ impl Failure {
     pub const DENIED: u8 = 3;
     /// 404.
     pub const NOT_FOUND: u8 = 4;
-    // 5 is for invites, tokens and credentials that have expired.
+    /// An invite, a membership or a credential has run out.
+    pub const EXPIRED: u8 = 5;
     /// 409.
     pub const CONFLICT: u8 = 6;
     /// No connection, or no answer in time.
@@ -46,6 +51,7 @@ impl Failure {
             Self::Usage(_) => Self::USAGE,
             Self::Denied(_) => Self::DENIED,
             Self::NotFound(_) => Self::NOT_FOUND,
+            Self::Expired(_) => Self::EXPIRED,
             Self::Conflict(_) => Self::CONFLICT,
             Self::Unreachable(_) => Self::UNREACHABLE,
             Self::Unexpected(_) => Self::UNEXPECTED,
@@ -71,7 +77,13 @@ impl From<Error> for Failure {
 
 impl Failure {
     fn answered(code: u16, message: String) -> Self {
+        // The webhook's own words need no announcement.
+        let message = match message.split_once(" denied the request: ") {
+            Some((before, words)) if before.starts_with("admission webhook ") => words.to_owned(),
+            Some(_) | None => message,
+        };
         match code {
+            400 | 422 => Self::Usage(message),
             401 | 403 => Self::Denied(message),
             // A missing kind has no object to name.
             404 if message.contains("page not found") || message.contains("requested resource") => {
@@ -84,6 +96,12 @@ impl Failure {
             429 | 503 | 504 => Self::Unreachable(message),
             _ => Self::Unexpected(message),
         }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Denied(refusal.message)
     }
 }
 
@@ -118,9 +136,18 @@ mod tests {
 
     #[test]
     fn each_kind_of_answer_has_its_exit_code() {
-        for (code, expected) in [(401, 3), (403, 3), (404, 4), (409, 6), (429, 7), (503, 7), (500, 1)] {
+        for (code, expected) in
+            [(400, 2), (422, 2), (401, 3), (403, 3), (404, 4), (409, 6), (429, 7), (503, 7), (500, 1)]
+        {
             assert_eq!(answered(code, "text").exit_code(), expected, "status {code}");
         }
+    }
+
+    #[test]
+    fn the_webhooks_words_are_told_without_their_announcement() {
+        let said =
+            answered(403, "admission webhook \"write.coffer.dev\" denied the request: ask an owner (alice)");
+        assert_eq!((said.exit_code(), said.to_string()), (3, String::from("ask an owner (alice)")));
     }
 
     #[test]

@@ -1,28 +1,64 @@
 //! `kubectl coffer`: what people do with vaults, from a terminal.
 //!
 //! One file for each verb; [`command`] says what can be typed, [`cluster`] how the API server is reached,
-//! [`output`] how an answer is printed, [`failure`] what goes wrong and which exit code tells it.
+//! [`output`] how an answer is printed, [`failure`] what goes wrong and which exit code tells it. [`desk`] is what a
+//! verb works with, [`home`] what lies on this machine, [`pins`] which vaults are believed. Who may do what is decided
+//! in `coffer-policy` alone; [`decision`] asks it.
 
+mod accept;
 mod cluster;
 mod command;
 mod completion;
+mod decision;
+mod delete;
+mod describe;
+mod desk;
+mod doctor;
+mod facts;
 mod failure;
+mod home;
+mod init;
+mod invite;
+mod invites;
+mod key;
 mod list;
+mod local_key;
 mod members;
 mod output;
+mod pages;
+mod pins;
+mod seal;
+mod seal_key;
+mod sealing;
+mod set;
+mod settings;
+mod share;
+mod subject;
+mod transfer;
+mod trust;
+mod values;
 mod vaults;
 mod version;
+mod wait;
+mod who_can;
 mod whoami;
+mod why_not;
 
 #[cfg(test)]
 mod tests;
 
 pub use command::Cli;
 pub use failure::Failure;
+pub use pages::reference;
 
 use std::{ffi::OsString, io::Write, process::ExitCode};
 
 use clap::Parser;
+
+use crate::{
+    desk::{Desk, Terminal},
+    home::Home,
+};
 
 /// Parses the arguments, does what they say, prints the answer to stdout and a failure to stderr.
 pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -38,12 +74,19 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
         }
     };
+    let Cli { options, verb } = cli;
     let mut answer = Vec::new();
-    let mut notes = Vec::new();
-    let outcome = command::execute(cli, &mut answer, &mut notes).await;
+    let mut desk = Desk {
+        options,
+        home: Home::of_environment(),
+        person: &mut Terminal,
+        answer: &mut answer,
+        // Progress is of use while something is done.
+        notes: &mut std::io::stderr(),
+    };
+    let outcome = command::execute(verb, &mut desk).await;
     // A closed pipe (`| head`) is the reader's decision, not a failure.
     let _ = std::io::stdout().write_all(&answer);
-    let _ = std::io::stderr().write_all(&notes);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
@@ -51,4 +94,9 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// The system's randomness.
+fn random() -> impl rand_core::CryptoRng {
+    getrandom::rand_core::UnwrapErr(getrandom::SysRng)
 }

@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::ValueEnum;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::api::DynamicObject;
+use kube::{Resource, api::DynamicObject};
 use serde::Serialize;
 use serde_json::json;
 
@@ -92,12 +92,57 @@ pub(crate) fn value(format: Format, value: &impl Serialize, answer: &mut dyn Wri
     write(answer, &format!("{}\n", text.trim_end()))
 }
 
+/// Prints one object for programs: without managed fields, as lists are.
+pub(crate) fn object<K>(format: Format, object: &K, answer: &mut dyn Write) -> Result<(), Failure>
+where
+    K: Resource<DynamicType = ()> + Serialize,
+{
+    let (kind, group) = (K::kind(&()), K::group(&()));
+    if format == Format::Name {
+        let name = object.meta().name.as_deref().unwrap_or_default();
+        return write(answer, &format!("{}.{group}/{name}\n", kind.to_lowercase()));
+    }
+    let mut shown = serde_json::to_value(object).map_err(|error| Failure::Unexpected(error.to_string()))?;
+    if let Some(metadata) = shown.get_mut("metadata").and_then(serde_json::Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
+    value(format, &shown, answer)
+}
+
+/// What is known of one thing: names on the left, values on the right; what is empty is left out.
+#[derive(Debug, Default)]
+pub(crate) struct Sheet(Vec<(String, String)>);
+
+impl Sheet {
+    pub(crate) fn row(&mut self, name: &str, value: impl Into<String>) {
+        let value = value.into();
+        if !value.is_empty() {
+            self.0.push((format!("{name}:"), value));
+        }
+    }
+
+    /// Several values, one a line; `none` says so.
+    pub(crate) fn list(&mut self, name: &str, values: &[String]) {
+        self.row(name, if values.is_empty() { String::from("none") } else { values.join("\n") });
+    }
+
+    pub(crate) fn text(&self) -> String {
+        let width = self.0.iter().map(|(name, _)| name.chars().count()).max().unwrap_or_default() + 2;
+        let indent = format!("\n{:width$}", "");
+        self.0
+            .iter()
+            .map(|(name, value)| format!("{name:<width$}{}\n", value.replace('\n', &indent)))
+            .collect()
+    }
+}
+
 /// Writes text as it is.
 pub(crate) fn write(to: &mut dyn Write, text: &str) -> Result<(), Failure> {
     to.write_all(text.as_bytes()).map_err(|error| Failure::Unexpected(format!("cannot print: {error}")))
 }
 
-fn table<Row>(
+/// Prints rows under their headings.
+pub(crate) fn table<Row>(
     format: Format,
     rows: &[Row],
     columns: &[Column<Row>],
@@ -137,6 +182,11 @@ pub(crate) fn ready(conditions: &[Condition]) -> String {
 /// Why it is not ready: the condition's reason; empty when it is.
 pub(crate) fn reason(conditions: &[Condition]) -> String {
     condition(conditions).filter(|c| c.status != "True").map(|c| c.reason.clone()).unwrap_or_default()
+}
+
+/// The sentence that says why it is not ready; empty when it is.
+pub(crate) fn message(conditions: &[Condition]) -> String {
+    condition(conditions).filter(|c| c.status != "True").map(|c| c.message.clone()).unwrap_or_default()
 }
 
 fn condition(conditions: &[Condition]) -> Option<&Condition> {

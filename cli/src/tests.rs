@@ -2,11 +2,15 @@
 
 #![allow(clippy::expect_used, reason = "a failed expectation is the test's failure")]
 
+mod credentials;
+mod people;
+mod world;
+
 use http::{Request, Response};
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
 
-use crate::{Failure, cluster::Cluster, command::Everywhere, list, members, output::Format, vaults, whoami};
+use crate::{Failure, cluster::Cluster, command::Everywhere, list, members, output::Format, vaults};
 
 /// An API server that gives these answers by path, to as many requests as come.
 fn cluster(answers: &[(&'static str, u16, Value)]) -> Cluster {
@@ -25,7 +29,12 @@ fn cluster(answers: &[(&'static str, u16, Value)]) -> Cluster {
             send.send_response(response.body(Body::from(body)).expect("a response"));
         }
     });
-    Cluster { client: Client::new(service, "team"), namespace: "team".to_owned() }
+    Cluster {
+        client: Client::new(service, "team"),
+        namespace: "team".to_owned(),
+        server: "https://cluster.example".to_owned(),
+        dry_run: false,
+    }
 }
 
 fn status(code: u16, message: &str) -> Value {
@@ -211,8 +220,8 @@ async fn members_shows_subjects_as_they_are_typed() {
     ];
     let cluster = cluster(&[(MEMBERS, 200, items("VaultMember", &all))]);
     let (mut answer, mut notes) = (Vec::new(), Vec::new());
-    let arguments = members::Arguments::default();
-    members::print(&cluster, &arguments, Format::Table, &mut answer, &mut notes).await.expect("a list");
+    let arguments = members::list::Arguments::default();
+    members::list::print(&cluster, &arguments, Format::Table, &mut answer, &mut notes).await.expect("a list");
     let shown: Vec<(String, String)> =
         rows(&answer).into_iter().skip(1).map(|row| (row[2].clone(), row[4].clone())).collect();
     let expected = [
@@ -223,20 +232,6 @@ async fn members_shows_subjects_as_they_are_typed() {
         ("external", "Expired"),
     ];
     assert_eq!(shown, expected.map(|(subject, phase)| (subject.to_owned(), phase.to_owned())));
-}
-
-/// C35: what the server authenticated, not what the kubeconfig says.
-#[tokio::test]
-async fn whoami_prints_the_identity_that_the_server_sees() {
-    let review = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview",
-        "status": {"userInfo": {"username": "alice", "groups": ["devs", "system:authenticated"]}}});
-    let cluster = cluster(&[("/apis/authentication.k8s.io/v1/selfsubjectreviews", 201, review)]);
-    let mut answer = Vec::new();
-    whoami::print(&cluster, Format::Table, &mut answer).await.expect("an identity");
-    assert_eq!(
-        String::from_utf8_lossy(&answer),
-        "User:    alice\nUID:     -\nGroups:  devs\n         system:authenticated\n"
-    );
 }
 
 /// C21: denied, missing and not installed have codes of their own.

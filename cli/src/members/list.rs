@@ -1,9 +1,9 @@
-//! `kubectl coffer members`.
+//! `kubectl coffer members list`.
 
 use std::io::Write;
 
-use clap::{Args, Subcommand};
-use coffer_crds::{Custody, Subject, VaultMember, VaultMemberStatus};
+use clap::Args;
+use coffer_crds::{Custody, VaultMember, VaultMemberStatus};
 use jiff::Timestamp;
 use kube::ResourceExt;
 
@@ -12,14 +12,8 @@ use crate::{
     cluster::Cluster,
     command::Everywhere,
     output::{self, Column, Format},
+    subject,
 };
-
-/// What to do with members.
-#[derive(Debug, Subcommand)]
-pub enum Verb {
-    /// List the members of the vaults of a namespace
-    List(Arguments),
-}
 
 /// Which members.
 #[derive(Clone, Debug, Default, Args)]
@@ -75,7 +69,7 @@ pub(crate) async fn print(
     let row = |member: VaultMember| Row {
         namespace: member.namespace().unwrap_or_default(),
         name: member.name_any(),
-        subject: subject(&member.spec.subject, member.namespace().as_deref().unwrap_or_default()),
+        subject: subject::show(&member.spec.subject, member.namespace().as_deref().unwrap_or_default()),
         age: output::age(member.metadata.creation_timestamp.as_ref(), now),
         invited_by: member.spec.invited_by.map(|author| author.username).unwrap_or_default(),
         vault: member.spec.vault,
@@ -90,19 +84,7 @@ pub(crate) async fn print(
     output::list(format, members, &columns, &empty, row, (answer, notes))
 }
 
-/// A subject as it is typed: `user:alice`, `group:devs`, `sa:ci/builder`, `external`.
-fn subject(subject: &Subject, own_namespace: &str) -> String {
-    match subject {
-        Subject::ServiceAccount(account) => {
-            format!("sa:{}/{}", account.namespace.as_deref().unwrap_or(own_namespace), account.name)
-        }
-        Subject::User(user) => format!("user:{}", user.name),
-        Subject::Group(group) => format!("group:{}", group.name),
-        Subject::External(_) => "external".to_owned(),
-    }
-}
-
-fn custody(custody: Custody) -> &'static str {
+pub(super) fn custody(custody: Custody) -> &'static str {
     match custody {
         Custody::Own => "Self",
         Custody::Brokered => "Brokered",

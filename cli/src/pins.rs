@@ -1,0 +1,208 @@
+//! What was seen of vaults before. A vault's custodian key is believed at first sight and never again by itself: who
+//! can write the API's objects could otherwise put their own key there and read what is sealed next.
+
+use std::path::Path;
+
+use coffer_crds::Vault;
+use coffer_envelope::intake_public_key;
+use coffer_keys::{VaultId, intake::IntakePublicKey, signature::VaultPublicKey};
+use kube::ResourceExt as _;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Failure,
+    cluster::Cluster,
+    home::{read_private, replace_private},
+};
+
+/// All pins of this machine's user.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Pins {
+    #[serde(default)]
+    vaults: Vec<Pin>,
+}
+
+/// One vault as it was first seen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Pin {
+    /// The API server's address.
+    pub(crate) server: String,
+    /// The vault's namespace.
+    pub(crate) namespace: String,
+    /// The vault's name.
+    pub(crate) vault: String,
+    /// Its random id.
+    #[serde(rename = "vaultID")]
+    pub(crate) vault_id: String,
+    /// The public half of its signing key.
+    pub(crate) custodian_key: String,
+}
+
+/// Whether a vault is the one that was seen before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// Never seen.
+    First,
+    /// As before.
+    Same,
+    /// Another key, or another vault under the same name.
+    Changed,
+}
+
+impl Pins {
+    /// Reads the list; none is an empty one.
+    pub(crate) fn load(path: &Path) -> Result<Self, Failure> {
+        let Some(content) = read_private(path)? else { return Ok(Self::default()) };
+        serde_json::from_slice(content.expose()).map_err(|error| {
+            Failure::Usage(format!(
+                "{} cannot be read ({error}): it holds the keys of vaults as they were first seen; restore it, or \
+                 take it away to see them all for the first time again",
+                path.display()
+            ))
+        })
+    }
+
+    /// How this vault compares with what was seen. An id that was seen elsewhere must have the same key here.
+    pub(crate) fn compare(&self, seen: &Pin) -> Sight {
+        let here = self.vaults.iter().find(|pin| pin.place() == seen.place());
+        let elsewhere = self.vaults.iter().find(|pin| pin.vault_id == seen.vault_id);
+        let same = |pin: &Pin| pin.vault_id == seen.vault_id && pin.custodian_key == seen.custodian_key;
+        match (here, elsewhere) {
+            (Some(pin), _) | (None, Some(pin)) if same(pin) => {
+                if here.is_some() {
+                    Sight::Same
+                } else {
+                    Sight::First
+                }
+            }
+            (None, None) => Sight::First,
+            (Some(_), _) | (None, Some(_)) => Sight::Changed,
+        }
+    }
+
+    /// Puts a vault in, in place of what was there.
+    pub(crate) fn remember(&mut self, seen: Pin) {
+        self.vaults.retain(|pin| pin.place() != seen.place() && pin.vault_id != seen.vault_id);
+        self.vaults.push(seen);
+    }
+
+    /// Writes the list.
+    pub(crate) fn save(&self, path: &Path) -> Result<(), Failure> {
+        let text = serde_json::to_vec_pretty(self).map_err(|error| Failure::Unexpected(error.to_string()))?;
+        replace_private(path, &text)
+    }
+}
+
+impl Pin {
+    /// A vault as its status shows it now.
+    pub(crate) fn of(server: &str, vault: &Vault) -> Result<Self, Failure> {
+        let status = vault.status.clone().unwrap_or_default();
+        let (Some(vault_id), Some(custodian_key)) = (status.vault_id, status.custodian_key) else {
+            return Err(Failure::Unreachable(format!(
+                "vault '{}' has no keys yet: see kubectl describe vault -n {} {}",
+                vault.name_any(),
+                vault.namespace().unwrap_or_default(),
+                vault.name_any()
+            )));
+        };
+        Ok(Self {
+            server: server.to_owned(),
+            namespace: vault.namespace().unwrap_or_default(),
+            vault: vault.name_any(),
+            vault_id,
+            custodian_key,
+        })
+    }
+
+    fn place(&self) -> (&str, &str, &str) {
+        (&self.server, &self.namespace, &self.vault)
+    }
+}
+
+/// A vault whose keys are believed.
+#[derive(Debug)]
+pub(crate) struct Trusted {
+    pub(crate) id: VaultId,
+    /// What to seal to.
+    pub(crate) intake: IntakePublicKey,
+}
+
+/// Compares a vault with what was seen before, remembers it if it is new, and checks that its own key vouches for the
+/// key to seal to.
+pub(crate) fn trust(path: &Path, cluster: &Cluster, vault: &Vault) -> Result<Trusted, Failure> {
+    let seen = Pin::of(&cluster.server, vault)?;
+    let mut pins = Pins::load(path)?;
+    let name = vault.name_any();
+    match pins.compare(&seen) {
+        Sight::Same => {}
+        Sight::First => {
+            pins.remember(seen.clone());
+            pins.save(path)?;
+        }
+        Sight::Changed => {
+            return Err(Failure::Conflict(format!(
+                "vault '{name}' shows another key than when it was first seen here. If it was deleted and made again, \
+                 say so with: kubectl coffer trust {name} -n {}. If not, somebody may be trying to read what you \
+                 seal: ask its owners",
+                seen.namespace
+            )));
+        }
+    }
+    verified(&seen, vault.status.as_ref().and_then(|status| status.intake_key.as_ref()))
+}
+
+/// The key to seal to, once the vault's own key vouches for it.
+pub(crate) fn verified(pin: &Pin, key: Option<&coffer_crds::IntakeKey>) -> Result<Trusted, Failure> {
+    let wrong = |what: String| {
+        Failure::Conflict(format!("the intake key of vault '{}' is not used: {what}", pin.vault))
+    };
+    let id = VaultId::parse(&pin.vault_id).map_err(|error| wrong(error.to_string()))?;
+    let custodian = VaultPublicKey::parse(&pin.custodian_key).map_err(|error| wrong(error.to_string()))?;
+    let key =
+        key.ok_or_else(|| Failure::Unreachable(format!("vault '{}' has no intake key yet", pin.vault)))?;
+    let intake = intake_public_key(&id, &custodian, key)
+        .map_err(|_| wrong(String::from("the vault's own key did not sign it")))?;
+    Ok(Trusted { id, intake })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::expect_used, reason = "a failed expectation is the test's failure")]
+    use super::*;
+
+    fn pin(server: &str, vault: &str, id: &str, key: &str) -> Pin {
+        Pin {
+            server: server.into(),
+            namespace: "team".into(),
+            vault: vault.into(),
+            vault_id: id.into(),
+            custodian_key: key.into(),
+        }
+    }
+
+    #[test]
+    fn a_vault_is_believed_at_first_sight_and_afterwards_only_as_it_was() {
+        let mut pins = Pins::default();
+        assert_eq!(pins.compare(&pin("a", "team", "1", "k")), Sight::First);
+        pins.remember(pin("a", "team", "1", "k"));
+        assert_eq!(pins.compare(&pin("a", "team", "1", "k")), Sight::Same);
+        assert_eq!(pins.compare(&pin("a", "team", "1", "other")), Sight::Changed);
+        assert_eq!(pins.compare(&pin("a", "team", "2", "k")), Sight::Changed, "another vault of this name");
+        assert_eq!(pins.compare(&pin("b", "team", "2", "k2")), Sight::First, "another cluster");
+        assert_eq!(pins.compare(&pin("b", "team", "1", "other")), Sight::Changed, "the id has another key");
+        pins.remember(pin("a", "team", "2", "k2"));
+        assert_eq!(pins.compare(&pin("a", "team", "2", "k2")), Sight::Same);
+    }
+
+    #[test]
+    fn pins_come_back_from_their_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("state/vaults.json");
+        let mut pins = Pins::load(&path).expect("none yet");
+        pins.remember(pin("a", "team", "1", "k"));
+        pins.save(&path).expect("a file");
+        pins.save(&path).expect("a file, again");
+        assert_eq!(Pins::load(&path).expect("a list"), pins);
+    }
+}
