@@ -48,7 +48,7 @@ bench: prerequisites ## Measure on the cluster, side by side with the goals
 
 generate: ## Write the generated files anew (CRDs, references)
 	@cargo run --package coffer-crds --bin crdgen -- .
-	@cargo run --package coffer-reference --bin metricsgen -- .
+	@cargo run --package coffer-reference --bin referencegen -- .
 
 prerequisites:
 	@e2e/prerequisites.sh

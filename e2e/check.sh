@@ -21,7 +21,7 @@ part "generated files are fresh"
 fresh=$(mktemp -d)
 trap 'rm -rf "$fresh"' EXIT
 cargo run --quiet --locked --package coffer-crds --bin crdgen -- "$fresh"
-cargo run --quiet --locked --package coffer-reference --bin metricsgen -- "$fresh"
+cargo run --quiet --locked --package coffer-reference --bin referencegen -- "$fresh"
 (cd "$fresh" && find . -type f) | while read -r file; do
   diff -u "$file" "$fresh/$file" || { echo "$file is not fresh: make generate" >&2; exit 1; }
 done

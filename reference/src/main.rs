@@ -1,14 +1,16 @@
-//! Writes `docs/reference/metrics.md` from what the programs register: `metricsgen [<repository root>]`.
+//! Writes the generated pages of `docs/reference/`: `referencegen [<repository root>]`. `metrics.md` from what the
+//! programs register, `cli.md` from the command line itself.
 
 mod page;
 
 use anyhow::{Context as _, Result};
 use coffer_runtime::{Metrics, clock};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-/// Where the page lies, from the repository's root.
-const FILE: &str = "docs/reference/metrics.md";
+/// Where the pages lie, from the repository's root.
+const METRICS: &str = "docs/reference/metrics.md";
+const COMMAND_LINE: &str = "docs/reference/cli.md";
 
 fn main() -> Result<()> {
     let root = env::args_os().nth(1).map_or_else(|| PathBuf::from("."), PathBuf::from);
@@ -19,11 +21,15 @@ fn main() -> Result<()> {
         let text = metrics.encode().with_context(|| format!("encode the metrics of {program}"))?;
         scrapes.push((program, text));
     }
-    let file = root.join(FILE);
+    write(&root.join(METRICS), &page::page(&scrapes)?)?;
+    write(&root.join(COMMAND_LINE), &coffer_cli::reference())
+}
+
+fn write(file: &Path, page: &str) -> Result<()> {
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
     }
-    fs::write(&file, page::page(&scrapes)?).with_context(|| format!("write {}", file.display()))
+    fs::write(file, page).with_context(|| format!("write {}", file.display()))
 }
 
 /// Registers all metrics of a program, with one series in every family.
