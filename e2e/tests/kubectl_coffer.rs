@@ -1,0 +1,285 @@
+//! People share a vault from their terminals: with certificates for the API server, an SSH key, and the plugin.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use anyhow::{Context, Result, ensure};
+use coffer_crds::{Custody, MemberPhase, VaultMember};
+use e2e::cluster::Cluster;
+use e2e::install;
+use e2e::namespace::Namespace;
+use e2e::team::INJECTED;
+use e2e::users::User;
+use e2e::wait;
+use k8s_openapi::api::core::v1 as core;
+use kube::Api;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+
+/// Somebody at a terminal of their own: a home, a kubeconfig, kubectl and the plugin in the PATH.
+struct Person {
+    home: tempfile::TempDir,
+    kubeconfig: PathBuf,
+    path: String,
+    checkout: PathBuf,
+}
+
+/// What a command said.
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+impl Person {
+    fn new(cluster: &Cluster, name: &str) -> Result<Self> {
+        let kubeconfig = User::new(cluster, name, &[])?.kubeconfig().to_path_buf();
+        Self::with(cluster, kubeconfig)
+    }
+
+    fn admin(cluster: &Cluster) -> Result<Self> {
+        Self::with(cluster, cluster.layout().kubeconfig("admin"))
+    }
+
+    fn with(cluster: &Cluster, kubeconfig: PathBuf) -> Result<Self> {
+        let home = tempfile::tempdir().context("make a home")?;
+        let path = format!(
+            "{}:{}:/usr/local/bin:/usr/bin:/bin",
+            home.path().display(),
+            cluster.layout().bin().display()
+        );
+        Ok(Self { home, kubeconfig, path, checkout: cluster.layout().checkout().to_path_buf() })
+    }
+
+    fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// What they type into a shell, from the top of the checkout.
+    async fn types(&self, script: &str, input: Option<&str>) -> Result<Said> {
+        let mut shell = Command::new("bash");
+        shell
+            .args(["-euo", "pipefail", "-c", script])
+            .current_dir(&self.checkout)
+            .env_clear()
+            .env("HOME", self.home())
+            .env("PATH", &self.path)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = shell.spawn().context("start a shell")?;
+        if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
+            let _ = stdin.write_all(input.as_bytes()).await;
+        }
+        let output = child.wait_with_output().await.context("wait for the shell")?;
+        Ok(Said {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    async fn done(&self, script: &str) -> Result<String> {
+        let said = self.types(script, None).await?;
+        ensure!(said.code == 0, "{script}: {} {} {}", said.code, said.out, said.err);
+        Ok(said.out)
+    }
+
+    async fn fails(&self, script: &str, code: i32, text: &str) -> Result<()> {
+        let said = self.types(script, None).await?;
+        ensure!(said.code == code, "{script}: {code} was expected, not {} {} {}", said.code, said.out, said.err);
+        ensure!(said.err.contains(text), "{script}: '{text}' is not in: {}", said.err);
+        Ok(())
+    }
+}
+
+/// The guide's blocks: who types them, and what.
+fn blocks(guide: &str) -> Vec<(String, String)> {
+    guide
+        .split("<!-- as ")
+        .skip(1)
+        .map(|part| {
+            let (who, rest) = part.split_once(" -->").unwrap();
+            let (_, rest) = rest.split_once("```console\n").unwrap();
+            let (script, _) = rest.split_once("```").unwrap();
+            (who.to_owned(), script.to_owned())
+        })
+        .collect()
+}
+
+async fn gone(cluster: &Cluster, names: &[&str]) -> Result<()> {
+    let namespaces: Api<core::Namespace> = Api::all(cluster.client().await?);
+    for name in names {
+        let _ = namespaces.delete(name, &kube::api::DeleteParams::default()).await;
+        wait::absent(&namespaces, name, wait::SOON * 2).await?;
+    }
+    Ok(())
+}
+
+/// C40: the guide, as it is written.
+#[tokio::test]
+async fn the_guide_to_team_sharing_works_as_it_is_written() -> Result<()> {
+    let cluster = install::installed().await?;
+    // For the lock that tests share; the guide makes its own namespaces.
+    Namespace::lend(&cluster, "guide", &[], async |_| {
+        let guide = fs::read_to_string(cluster.layout().checkout().join("docs/guides/team-sharing.md"))?;
+        let own = ["coffer-team", "coffer-ci"];
+        gone(&cluster, &own).await?;
+        let people = ["alice", "bob", "carol"].map(|name| Person::new(&cluster, name).map(|person| (name, person)));
+        let mut people: Vec<_> = people.into_iter().collect::<Result<_>>()?;
+        people.push(("admin", Person::admin(&cluster)?));
+        let blocks = blocks(&guide);
+        ensure!(blocks.len() > 8, "the guide has {} blocks only", blocks.len());
+        let mut told = String::new();
+        let mut failed = None;
+        for (who, script) in &blocks {
+            let (_, person) = people.iter().find(|(name, _)| name == who).with_context(|| who.clone())?;
+            match person.done(script).await {
+                Ok(out) => told.push_str(&out),
+                Err(error) => {
+                    failed = Some(error.context(format!("{who}, after: {told}")));
+                    break;
+                }
+            }
+        }
+        gone(&cluster, &own).await?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        for expected in [
+            "Vault 'team' made in namespace 'coffer-team'.",
+            "Invited user:bob to vault 'team' as member 'bob', with role 'member'.",
+            "You are member 'bob' of vault 'team' in namespace 'coffer-team', with role 'member'.",
+            "sa:coffer-ci/builder accepts its invite to vault 'coffer-team/team'.",
+            "gains: bob, builder",
+            "the token has 14 characters",
+            "Member 'bob' is removed from vault 'team'.",
+            "item token: new value",
+        ] {
+            ensure!(told.contains(expected), "'{expected}' is not in: {told}");
+        }
+        ensure!(!told.contains("ghp_"), "a value was shown: {told}");
+        Ok(())
+    })
+    .await
+}
+
+/// Two people with certificates, one of them with an SSH key, and a wrong step at each point.
+#[tokio::test]
+async fn a_wrong_step_at_each_point_says_what_to_do_and_has_its_exit_code() -> Result<()> {
+    let cluster = install::installed().await?;
+    Namespace::lend(&cluster, "steps", &[INJECTED], async |ns| {
+        let (alice, bob) = (Person::new(&cluster, "alice")?, Person::new(&cluster, "bob")?);
+        let coffer = |words: &str| format!("kubectl coffer -n {} {words}", ns.name());
+        let all = |person: &str| format!("create rolebinding {person} --clusterrole=edit --user={person}");
+        ns.kubectl().run(all("alice").split(' ')).ok().await?;
+
+        // Her SSH key, first open to others.
+        alice.done("mkdir -p ~/.ssh && ssh-keygen -q -t ed25519 -N '' -f ~/.ssh/id_ed25519").await?;
+        let key = alice.home().join(".ssh/id_ed25519");
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o644))?;
+        alice.fails(&coffer("key show"), 2, "chmod 600").await?;
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600))?;
+        let shown = alice.done(&coffer("key show -o name")).await?;
+        let openssh = alice.done("ssh-keygen -lf ~/.ssh/id_ed25519 | cut -d' ' -f2").await?;
+        ensure!(shown == openssh, "{shown} is not what OpenSSH prints: {openssh}");
+
+        // A vault.
+        alice.fails(&coffer("set github --from-file token=/dev/null"), 4, "kubectl coffer init").await?;
+        bob.fails(&coffer("init"), 3, "cannot get resource").await?;
+        let said = alice.done(&coffer("init")).await?;
+        ensure!(said.contains("Vault 'team' made"), "{said}");
+        let said = alice.done(&coffer("init")).await?;
+        ensure!(said.contains("is there already"), "{said}");
+        let member: VaultMember = ns.api().get("alice").await?;
+        let status = member.status.unwrap();
+        ensure!(status.custody == Some(Custody::Own), "{status:?}");
+        ensure!(status.key_fingerprint.as_deref() == Some(openssh.trim()), "{status:?}");
+
+        // An invite.
+        alice.fails(&coffer("invite bob"), 2, "user:NAME").await?;
+        alice.fails(&coffer("invite user:bob --role king"), 3, "has no role 'king'").await?;
+        bob.fails(&coffer("accept --brokered"), 3, "cannot list").await?;
+        ns.kubectl().run(all("bob").split(' ')).ok().await?;
+        wait::until("bob's rights", wait::SOON, async || {
+            let said = bob.types(&coffer("vaults"), None).await?;
+            Ok((said.code == 0).then_some(()))
+        })
+        .await?;
+        bob.fails(&coffer("accept --brokered"), 4, "no invite").await?;
+        alice.done(&coffer("invite user:bob")).await?;
+        bob.fails(&coffer("accept"), 2, "key new").await?;
+        bob.fails(&coffer("set github --from-file token=/dev/null"), 3, "no member of vault").await?;
+        bob.done(&coffer("key new --no-passphrase")).await?;
+        bob.done(&coffer("accept")).await?;
+        let said = bob.done(&coffer("accept")).await?;
+        ensure!(said.contains("already"), "{said}");
+        bob.fails(&coffer("invite user:dave"), 3, "does not allow 'invite'").await?;
+        alice.fails(&coffer("members suspend alice"), 3, "last owner").await?;
+
+        // A credential.
+        alice.fails(&coffer("set github --item token=hunter2"), 2, "--item token").await?;
+        let set = coffer("set github --from-file token=- --provider github --members bob");
+        let said = alice.types(&set, Some("ghp_value\n")).await?;
+        ensure!(said.code == 0 && said.out.contains("is made"), "{said:?}");
+        bob.fails(&coffer("set github --from-file token=/etc/hostname"), 3, "does not allow 'write'").await?;
+        bob.fails(&coffer("share github --members '*'"), 3, "does not allow 'share'").await?;
+        let can = alice.done(&coffer("who-can read github -o name")).await?;
+        ensure!(can == "alice\nbob\n", "{can}");
+        ensure!(alice.done(&coffer("doctor")).await?.contains("its keys hold"));
+
+        // A judged change is not made.
+        alice.done(&coffer("share github --members alice --dry-run")).await?;
+        ensure!(alice.done(&coffer("who-can read github -o name")).await? == "alice\nbob\n");
+
+        // He leaves.
+        alice.fails(&coffer("members remove bob"), 2, "--yes").await?;
+        let said = alice.done(&coffer("members remove bob --yes")).await?;
+        ensure!(said.contains("is removed") && said.contains("  github"), "{said}");
+        ensure!(alice.done(&coffer("who-can read github -o name")).await? == "alice\n");
+        bob.fails(&coffer("members remove alice --yes"), 3, "no member of vault").await?;
+
+        // kubectl itself completes.
+        alice
+            .done("kubectl coffer completion kubectl > ~/kubectl_complete-coffer && chmod +x ~/kubectl_complete-coffer")
+            .await?;
+        let offered = alice.done("kubectl __complete coffer memb").await?;
+        ensure!(offered.starts_with("members\t"), "{offered}");
+        Ok(())
+    })
+    .await
+}
+
+/// What is sealed on a machine that reaches no cluster is applied by another, and opens in the vault alone.
+#[tokio::test]
+async fn a_manifest_that_was_sealed_without_a_cluster_is_applied_from_git() -> Result<()> {
+    let cluster = install::installed().await?;
+    Namespace::lend(&cluster, "git", &[], async |ns| {
+        let alice = Person::new(&cluster, "alice")?;
+        ns.kubectl()
+            .run(["create", "rolebinding", "alice", "--clusterrole=edit", "--user=alice"])
+            .ok()
+            .await?;
+        let name = ns.name();
+        alice.done(&format!("kubectl coffer -n {name} init --brokered")).await?;
+        wait::object(&ns.api::<VaultMember>(), "alice", "member active", wait::SOON, |member: Option<&VaultMember>| {
+            member.and_then(|member| member.status.as_ref()?.phase) == Some(MemberPhase::Active)
+        })
+        .await?;
+        alice.done(&format!("kubectl coffer -n {name} seal-key > ~/key.yaml")).await?;
+        let seal = "KUBECONFIG=/nowhere kubectl-coffer seal npm --owner alice --from-file token=- --seal-key ~/key.yaml > ~/npm.yaml";
+        let said = alice.types(seal, Some("npm_value\n")).await?;
+        ensure!(said.code == 0, "{said:?}");
+        let manifest = fs::read_to_string(alice.home().join("npm.yaml"))?;
+        ensure!(!manifest.contains("npm_value"), "{manifest}");
+        alice.done(&format!("kubectl -n {name} apply -f ~/npm.yaml")).await?;
+        alice.done(&format!("kubectl -n {name} wait --for=condition=Ready connection/npm --timeout=60s")).await?;
+        Ok(())
+    })
+    .await
+}
