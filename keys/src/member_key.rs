@@ -231,7 +231,6 @@ impl MemberSecretKey {
         }
     }
 
-    #[cfg(test)]
     pub(crate) fn seed(&self) -> &SecretKey {
         &self.seed
     }
