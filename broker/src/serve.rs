@@ -140,3 +140,18 @@ pub fn print_audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
     out.flush()?;
     Ok(code)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// T16
+    #[test]
+    fn the_operations_guide_tells_the_budgets_that_denials_have() {
+        let guide = include_str!("../../docs/guides/operations.md");
+        assert_eq!(DENIALS, (100, Duration::from_secs(10), 1000));
+        assert!(guide.contains("| an identity | 100 records | one every 10 s | 1,000 identities;"));
+        assert_eq!(ANONYMOUS, (20, Duration::from_secs(60), 50));
+        assert!(guide.contains("| requests without an identity | 20 records | one a minute | 50 addresses;"));
+    }
+}
