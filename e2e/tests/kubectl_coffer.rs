@@ -92,7 +92,13 @@ impl Person {
 
     async fn fails(&self, script: &str, code: i32, text: &str) -> Result<()> {
         let said = self.types(script, None).await?;
-        ensure!(said.code == code, "{script}: {code} was expected, not {} {} {}", said.code, said.out, said.err);
+        ensure!(
+            said.code == code,
+            "{script}: {code} was expected, not {} {} {}",
+            said.code,
+            said.out,
+            said.err
+        );
         ensure!(said.err.contains(text), "{script}: '{text}' is not in: {}", said.err);
         Ok(())
     }
@@ -130,7 +136,8 @@ async fn the_guide_to_team_sharing_works_as_it_is_written() -> Result<()> {
         let guide = fs::read_to_string(cluster.layout().checkout().join("docs/guides/team-sharing.md"))?;
         let own = ["coffer-team", "coffer-ci"];
         gone(&cluster, &own).await?;
-        let people = ["alice", "bob", "carol"].map(|name| Person::new(&cluster, name).map(|person| (name, person)));
+        let people =
+            ["alice", "bob", "carol"].map(|name| Person::new(&cluster, name).map(|person| (name, person)));
         let mut people: Vec<_> = people.into_iter().collect::<Result<_>>()?;
         people.push(("admin", Person::admin(&cluster)?));
         let blocks = blocks(&guide);

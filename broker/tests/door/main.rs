@@ -9,6 +9,7 @@ mod decision;
 mod hall;
 mod identity;
 mod lag;
+mod membership;
 mod people;
 mod sealing;
 mod world;
