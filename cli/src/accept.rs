@@ -134,8 +134,7 @@ pub(crate) async fn decline(
         )));
     };
     let name = member.name_any();
-    let patch = json!({"metadata": {"resourceVersion": member.metadata.resource_version}, "spec": {"declined": true}});
-    cluster.patch::<VaultMember>(&name, &patch).await?;
+    cluster.change::<VaultMember>(&member, &json!({"declined": true})).await?;
     let mark = desk.mark();
     desk.say(&format!("The invite '{name}' to vault '{}' is declined{mark}.", member.spec.vault))
 }
@@ -172,11 +171,7 @@ pub(crate) async fn answer(
         Answered::Brokered => json!({}),
         Answered::With(key) => proof(member, trusted.id, key)?,
     };
-    let patch = json!({
-        "metadata": {"resourceVersion": member.metadata.resource_version},
-        "spec": {"acceptance": acceptance},
-    });
-    let written: VaultMember = cluster.patch(&name, &patch).await?;
+    let written: VaultMember = cluster.change(member, &json!({"acceptance": acceptance})).await?;
     let generation = written.metadata.generation;
     let with_key = matches!(answered, Answered::With(_));
     let done = wait::until(desk, cluster, waiting, &name, |member: Option<&VaultMember>| {

@@ -13,7 +13,7 @@ use kube::{
     core::NamespaceResourceScope,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{Failure, command::Options};
 
@@ -30,6 +30,9 @@ pub(crate) struct Cluster {
     /// Whether writes are only judged.
     pub(crate) dry_run: bool,
 }
+
+/// How often a write is tried again whose object only got another status meanwhile.
+const ATTEMPTS: usize = 5;
 
 /// How managedFields name this program.
 const FIELD_MANAGER: &str = "kubectl-coffer";
@@ -95,8 +98,13 @@ impl Cluster {
     /// Makes an object.
     pub(crate) async fn create<K: Kind>(&self, object: Value) -> Result<K, Failure> {
         let object: K = serde_json::from_value(object).map_err(|error| Failure::Usage(error.to_string()))?;
+        self.make(&object).await
+    }
+
+    /// Makes an object as it is.
+    pub(crate) async fn make<K: Kind>(&self, object: &K) -> Result<K, Failure> {
         let how = PostParams { dry_run: self.dry_run, field_manager: Some(FIELD_MANAGER.to_owned()) };
-        within(async { Ok(self.api().create(&how, &object).await?) }).await
+        within(async { Ok(self.api().create(&how, object).await?) }).await
     }
 
     /// Changes an object by a merge patch (RFC 7396). One that names a resourceVersion is refused when somebody else
@@ -108,6 +116,33 @@ impl Cluster {
             ..PatchParams::default()
         };
         within(async { Ok(self.api().patch(name, &how, &Patch::Merge(patch)).await?) }).await
+    }
+
+    /// Changes the spec of an object as it was read. The operator may write the status meanwhile; if somebody else
+    /// changed the spec, nothing is done.
+    pub(crate) async fn change<K: Kind>(&self, before: &K, spec: &Value) -> Result<K, Failure> {
+        let name = before.meta().name.clone().unwrap_or_default();
+        let mut version = before.meta().resource_version.clone();
+        for _ in 0..ATTEMPTS {
+            let patch = json!({"metadata": {"resourceVersion": version}, "spec": spec});
+            match self.patch(&name, &patch).await {
+                Err(Failure::Conflict(said)) => {
+                    let now: K = self.get(&name).await?;
+                    if now.meta().resource_version == version {
+                        return Err(Failure::Conflict(said));
+                    }
+                    if now.meta().generation != before.meta().generation || now.meta().uid != before.meta().uid {
+                        break;
+                    }
+                    version.clone_from(&now.meta().resource_version);
+                }
+                done => return done,
+            }
+        }
+        let kind = K::kind(&()).to_lowercase();
+        Err(Failure::Conflict(format!(
+            "{kind} '{name}' was changed by somebody else meanwhile, and nothing is done: look at it and try again"
+        )))
     }
 
     /// Deletes an object, and no other that has taken its name since.

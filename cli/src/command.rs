@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    Failure, accept, cluster::Cluster, completion, delete, describe, desk::Desk, doctor, init, invite, key,
+    Failure, accept, cluster::Cluster, completion, delete, describe, desk::Desk, doctor, exec, get, init, invite, key,
     list, local_key::KeyOptions, members, output::Format, pages, seal, seal_key, set, share, transfer, trust,
     vaults, version, who_can, whoami, why_not,
 };
@@ -106,6 +106,12 @@ pub enum Verb {
     /// Print what to seal to, signed by the vault, for machines that reach no cluster
     #[command(after_help = "Examples:\n  kubectl coffer seal-key > team-key.yaml")]
     SealKey(seal_key::Arguments),
+    /// Show or pass on a credential's values: masked on a terminal, as they are into a pipe
+    #[command(after_help = "Examples:\n  kubectl coffer get github\n  kubectl coffer get github token --reveal\n  kubectl coffer get github token | docker login ghcr.io -u bot --password-stdin")]
+    Get(get::Arguments),
+    /// Run a command with credentials in its environment, and keep them out of its output
+    #[command(after_help = "Examples:\n  kubectl coffer exec github -- sh -c 'curl -H \"Authorization: Bearer $GITHUB_TOKEN\" https://api.github.com/user'\n  kubectl coffer exec app npm --item-names -- npm publish\n\nVariables are named ALIAS_ITEM. The command's exit code becomes this program's.")]
+    Exec(exec::Arguments),
     /// Change who may use a credential
     #[command(
         after_help = "Examples:\n  kubectl coffer share github --add bob\n  kubectl coffer share github --members '*'\n  kubectl coffer share github --current --drop carol"
@@ -192,6 +198,8 @@ pub(crate) async fn execute(verb: Verb, desk: &mut Desk<'_>) -> Result<(), Failu
         | Verb::Decline(_)
         | Verb::Set(_)
         | Verb::SealKey(_)
+        | Verb::Get(_)
+        | Verb::Exec(_)
         | Verb::Share(_)
         | Verb::Transfer(_)
         | Verb::Delete(_)
@@ -221,6 +229,8 @@ pub(crate) async fn on_cluster(verb: &Verb, desk: &mut Desk<'_>, cluster: &Clust
         Verb::Decline(arguments) => accept::decline(desk, cluster, arguments).await,
         Verb::Set(arguments) => set::run(desk, cluster, arguments).await,
         Verb::SealKey(arguments) => seal_key::run(desk, cluster, arguments).await,
+        Verb::Get(arguments) => get::run(desk, cluster, arguments).await,
+        Verb::Exec(arguments) => exec::run(desk, cluster, arguments).await,
         Verb::Share(arguments) => share::run(desk, cluster, arguments).await,
         Verb::Transfer(arguments) => transfer::run(desk, cluster, arguments).await,
         Verb::Delete(arguments) => delete::run(desk, cluster, arguments).await,

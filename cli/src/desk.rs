@@ -26,6 +26,8 @@ pub(crate) trait Person {
     fn hidden(&mut self, prompt: &str) -> io::Result<SecretBytes>;
     /// Asks for a line.
     fn line(&mut self, prompt: &str) -> io::Result<String>;
+    /// Whether what is answered is shown on a screen.
+    fn sees_the_answer(&self) -> bool;
     /// All of standard input.
     fn standard_input(&mut self) -> io::Result<SecretBytes>;
 }
@@ -99,6 +101,10 @@ impl Person for Terminal {
         let mut line = String::new();
         io::stdin().lock().read_line(&mut line)?;
         Ok(line)
+    }
+
+    fn sees_the_answer(&self) -> bool {
+        io::stdout().is_terminal()
     }
 
     fn standard_input(&mut self) -> io::Result<SecretBytes> {

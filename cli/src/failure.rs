@@ -24,6 +24,9 @@ pub enum Failure {
     /// No answer from the API server.
     #[error("the API server cannot be reached: {0}")]
     Unreachable(String),
+    /// A command that was run ended so.
+    #[error("the command ended with {0}")]
+    Ended(u8),
     /// A defect, here or there.
     #[error("{0}")]
     Unexpected(String),
@@ -54,6 +57,7 @@ impl Failure {
             Self::Expired(_) => Self::EXPIRED,
             Self::Conflict(_) => Self::CONFLICT,
             Self::Unreachable(_) => Self::UNREACHABLE,
+            Self::Ended(code) => *code,
             Self::Unexpected(_) => Self::UNEXPECTED,
         }
     }

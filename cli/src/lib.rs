@@ -6,6 +6,7 @@
 //! in `coffer-policy` alone; [`decision`] asks it.
 
 mod accept;
+mod asking;
 mod cluster;
 mod command;
 mod completion;
@@ -14,8 +15,11 @@ mod delete;
 mod describe;
 mod desk;
 mod doctor;
+mod exec;
 mod facts;
 mod failure;
+mod freshness;
+mod get;
 mod home;
 mod init;
 mod invite;
@@ -89,6 +93,8 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let _ = std::io::stdout().write_all(&answer);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
+        // The command has said itself what there was to say.
+        Err(Failure::Ended(code)) => ExitCode::from(code),
         Err(failure) => {
             let _ = writeln!(std::io::stderr(), "error: {failure}");
             ExitCode::from(failure.exit_code())

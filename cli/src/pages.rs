@@ -79,6 +79,9 @@ pub fn reference() -> String {
 fn usage(command: &Command, name: &str) -> String {
     let mut usage = name.to_owned();
     for position in command.get_positionals() {
+        if position.is_last_set() {
+            usage.push_str(" --");
+        }
         let word = position.get_id().as_str().to_uppercase().replace('_', "-");
         let word = if position.is_required_set() { word } else { format!("[{word}]") };
         let more = position.get_num_args().is_some_and(|count| count.max_values() > 1);

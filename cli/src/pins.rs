@@ -1,7 +1,7 @@
 //! What was seen of vaults before. A vault's custodian key is believed at first sight and never again by itself: who
 //! can write the API's objects could otherwise put their own key there and read what is sealed next.
 
-use std::path::Path;
+use std::{collections::BTreeMap, path::Path};
 
 use coffer_crds::Vault;
 use coffer_envelope::intake_public_key;
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Failure,
     cluster::Cluster,
+    freshness::Freshness,
     home::{read_private, replace_private},
 };
 
@@ -20,6 +21,9 @@ use crate::{
 pub(crate) struct Pins {
     #[serde(default)]
     vaults: Vec<Pin>,
+    /// The newest that was opened of each Connection, by its uid.
+    #[serde(default)]
+    seen: BTreeMap<String, Freshness>,
 }
 
 /// One vault as it was first seen.
@@ -87,6 +91,18 @@ impl Pins {
         self.vaults.push(seen);
     }
 
+    /// Takes note of what was opened of a Connection. What is older than what was seen before is a replay.
+    pub(crate) fn advance(&mut self, uid: &str, freshness: Freshness) -> Result<(), Failure> {
+        if self.seen.get(uid).is_some_and(|seen| *seen > freshness) {
+            return Err(Failure::Conflict(String::from(
+                "the answer is older than what was seen here before: somebody put an old state back. Ask the vault's \
+                 owners whether a backup was restored",
+            )));
+        }
+        self.seen.insert(uid.to_owned(), freshness);
+        Ok(())
+    }
+
     /// Writes the list.
     pub(crate) fn save(&self, path: &Path) -> Result<(), Failure> {
         let text = serde_json::to_vec_pretty(self).map_err(|error| Failure::Unexpected(error.to_string()))?;
@@ -124,6 +140,8 @@ impl Pin {
 #[derive(Debug)]
 pub(crate) struct Trusted {
     pub(crate) id: VaultId,
+    /// The public half of its signing key.
+    pub(crate) custodian: VaultPublicKey,
     /// What to seal to.
     pub(crate) intake: IntakePublicKey,
 }
@@ -163,7 +181,7 @@ pub(crate) fn verified(pin: &Pin, key: Option<&coffer_crds::IntakeKey>) -> Resul
         key.ok_or_else(|| Failure::Unreachable(format!("vault '{}' has no intake key yet", pin.vault)))?;
     let intake = intake_public_key(&id, &custodian, key)
         .map_err(|_| wrong(String::from("the vault's own key did not sign it")))?;
-    Ok(Trusted { id, intake })
+    Ok(Trusted { id, custodian, intake })
 }
 
 #[cfg(test)]
@@ -193,6 +211,18 @@ mod tests {
         assert_eq!(pins.compare(&pin("b", "team", "1", "other")), Sight::Changed, "the id has another key");
         pins.remember(pin("a", "team", "2", "k2"));
         assert_eq!(pins.compare(&pin("a", "team", "2", "k2")), Sight::Same);
+    }
+
+    /// T22: an old Envelope is a valid one, and is not taken for the present one.
+    #[test]
+    fn what_is_older_than_what_was_seen_is_refused() {
+        let mut pins = Pins::default();
+        let at = |epoch, version, revision| Freshness { epoch, version, revision };
+        for step in [at(1, 1, 1), at(1, 1, 2), at(1, 2, 2), at(1, 2, 2), at(2, 2, 1)] {
+            assert!(pins.advance("uid", step).is_ok(), "{step:?}");
+        }
+        assert!(pins.advance("uid", at(1, 9, 9)).is_err());
+        assert!(pins.advance("another", at(1, 1, 1)).is_ok());
     }
 
     #[test]

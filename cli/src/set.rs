@@ -127,8 +127,7 @@ async fn write(
     mut fields: Map<String, Value>,
 ) -> Result<Connection, Failure> {
     if let Some(before) = before {
-        let version = &before.metadata.resource_version;
-        return cluster.patch(name, &json!({"metadata": {"resourceVersion": version}, "spec": fields})).await;
+        return cluster.change(before, &Value::Object(fields)).await;
     }
     if let Some(items) = fields.get_mut("sealedData").and_then(Value::as_object_mut) {
         items.retain(|_, value| !value.is_null());

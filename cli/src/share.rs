@@ -18,7 +18,6 @@ use crate::{
 
 /// What, and with whom.
 #[derive(Clone, Debug, Default, Args)]
-#[group(id = "change", required = true, multiple = true, args = ["members", "current", "add", "drop"])]
 pub struct Arguments {
     /// The Connection
     pub name: String,
@@ -46,6 +45,9 @@ pub(crate) async fn run(
     arguments: &Arguments,
 ) -> Result<(), Failure> {
     let name = &arguments.name;
+    if arguments.members.is_none() && !arguments.current && arguments.add.is_empty() && arguments.drop.is_empty() {
+        return Err(Failure::Usage(String::from("say with whom: --members, --current, --add or --drop")));
+    }
     let before: Connection = cluster.get(name).await?;
     let facts = Facts::around(cluster, &before).await?;
     let owner = before.spec.owner.clone().unwrap_or_default();
@@ -55,11 +57,7 @@ pub(crate) async fn run(
     if was.same_as(&is, &owner) && before.spec.members.is_some() {
         return desk.say(&format!("Connection '{name}' is shared so already."));
     }
-    let patch = json!({
-        "metadata": {"resourceVersion": before.metadata.resource_version},
-        "spec": {"members": members},
-    });
-    let written: Connection = cluster.patch(name, &patch).await?;
+    let written: Connection = cluster.change(&before, &json!({"members": members})).await?;
     let format = desk.options.output;
     if let Format::Json | Format::Yaml | Format::Name = format {
         output::object(format, &written, desk.answer)?;

@@ -4,6 +4,7 @@
 
 mod credentials;
 mod people;
+mod values;
 mod world;
 
 use http::{Request, Response};

@@ -39,9 +39,7 @@ pub(crate) async fn run(
         "Pass connection '{name}' from '{was}' to '{to}'? '{was}' keeps it only where the scope says so."
     );
     desk.confirm(&question, arguments.yes)?;
-    let patch =
-        json!({"metadata": {"resourceVersion": before.metadata.resource_version}, "spec": {"owner": to}});
-    let written: Connection = cluster.patch(name, &patch).await?;
+    let written: Connection = cluster.change(&before, &json!({"owner": to})).await?;
     in_effect(desk, cluster, arguments.waiting, &written).await?;
     let mark = desk.mark();
     desk.say(&format!("Connection '{name}': owner '{was}' → '{to}'{mark}."))

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use coffer_crds::{MemberPhase, VaultMember};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     Failure,
@@ -40,7 +40,7 @@ pub(super) async fn role(desk: &mut Desk<'_>, cluster: &Cluster, arguments: &Rol
     if before.spec.role == *role {
         return desk.say(&format!("Member '{name}' has role '{role}' already."));
     }
-    let written = write(cluster, &before, name, json!({"role": role})).await?;
+    let written = cluster.change(&before, &json!({"role": role})).await?;
     settled(desk, cluster, arguments.waiting, &written, None).await?;
     let mark = desk.mark();
     desk.say(&format!("Member '{name}': role '{}' → '{role}'{mark}.", before.spec.role))
@@ -59,7 +59,7 @@ pub(super) async fn hold(
     if before.spec.suspended == suspended {
         return desk.say(&format!("Member '{name}' is {what} already."));
     }
-    let written = write(cluster, &before, name, json!({"suspended": suspended})).await?;
+    let written = cluster.change(&before, &json!({"suspended": suspended})).await?;
     let wanted = suspended.then_some(MemberPhase::Suspended);
     settled(desk, cluster, arguments.waiting, &written, wanted).await?;
     let mark = desk.mark();
@@ -68,16 +68,6 @@ pub(super) async fn hold(
         desk.note("Nothing is released to it from now on. What it may have read before: kubectl coffer list -o wide");
     }
     Ok(())
-}
-
-async fn write(
-    cluster: &Cluster,
-    before: &VaultMember,
-    name: &str,
-    spec: Value,
-) -> Result<VaultMember, Failure> {
-    let patch = json!({"metadata": {"resourceVersion": before.metadata.resource_version}, "spec": spec});
-    cluster.patch(name, &patch).await
 }
 
 /// Waits until the operator has taken the change up; `phase` is the one that it then has, else it is ready.

@@ -188,6 +188,7 @@ async fn sharing_shows_who_gains_and_who_loses() {
     assert_eq!(world.written()[0].2["spec"], json!({"members": ["carol"]}));
     let said = world.run(&["share", "github", "--members", "dave", "--no-wait"]).await;
     assert!(said.notes.contains("'dave' is no member of vault 'team' yet"), "{said:?}");
+    assert_eq!(world.run(&["share", "github"]).await.refused().0, Failure::USAGE);
     let said = world.run(&["share", "github", "--members", "bob"]).await;
     assert_eq!(said.answer(), "Connection 'github' is shared so already.\n");
     assert_eq!(world.run(&["share", "github", "--drop", "eve"]).await.refused().0, Failure::NOT_FOUND);

@@ -8,9 +8,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use clap::Parser as _;
+use coffer_broker_api::people;
+use coffer_crds::Release;
 use coffer_envelope::{Custodian, OpenKeyring};
-use coffer_keys::{SecretBytes, VaultId};
+use coffer_keys::{SecretBytes, VaultId, answer::AnswerPublicKey};
 use http::{Request, Response};
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
@@ -45,13 +48,24 @@ pub(super) struct World {
     pub(super) answers: Vec<Answer>,
     pub(super) written: Arc<Mutex<Vec<Written>>>,
     pub(super) person: Scripted,
+    /// What the broker says to whoever asks for values.
+    pub(super) broker: Option<Broker>,
+    user: String,
 }
+
+/// A broker, by what it answers.
+pub(super) type Broker = Arc<dyn Fn(&Release) -> people::Answer + Send + Sync>;
+
+/// Where the questions are.
+const RELEASES: &str = "/apis/coffer.dev/v1alpha1/namespaces/team/releases";
 
 /// Somebody who answers as written down; nobody, without answers.
 #[derive(Default)]
 pub(super) struct Scripted {
     pub(super) types: VecDeque<&'static str>,
     pub(super) pipes: Option<&'static str>,
+    /// Whether the answer goes to a screen.
+    pub(super) sees: bool,
 }
 
 /// What a command came to.
@@ -88,6 +102,8 @@ impl World {
             answers: vec![("POST", WHOAMI, 201, review)],
             written: Arc::default(),
             person: Scripted::default(),
+            broker: None,
+            user: user.to_owned(),
         }
     }
 
@@ -142,6 +158,8 @@ impl World {
 
     fn cluster(&self, dry_run: bool) -> Cluster {
         let (answers, written) = (self.answers.clone(), self.written.clone());
+        let (broker, user) = (self.broker.clone(), self.user.clone());
+        let mut asked: Option<Release> = None;
         let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
         tokio::spawn(async move {
             while let Some((request, send)) = handle.next_request().await {
@@ -155,6 +173,15 @@ impl World {
                     written.lock().expect("nobody panicked").push((method.clone(), place, body.clone()));
                 }
                 let found = answers.iter().find(|(m, p, ..)| *m == method && *p == path);
+                if let (true, Some(broker)) = (path.starts_with(RELEASES), &broker) {
+                    if method == "POST" {
+                        asked = Some(stamped(body.clone(), &user));
+                    }
+                    let release = asked.clone().map(|release| answered(release, broker));
+                    let bytes = serde_json::to_vec(&release).expect("a JSON value");
+                    send.send_response(Response::new(Body::from(bytes)));
+                    continue;
+                }
                 let (code, answer) = match found {
                     Some((_, _, code, answer)) => (*code, merged(answer.clone(), body)),
                     None => (404, status(404, &format!("{method} {path} not found"))),
@@ -202,6 +229,29 @@ impl World {
     }
 }
 
+/// What admission makes of a question.
+fn stamped(body: Value, user: &str) -> Release {
+    let mut release: Release = serde_json::from_value(body).expect("a Release");
+    release.metadata.uid = Some("uid-release".to_owned());
+    release.spec.requester = Some(coffer_crds::Author { username: user.to_owned(), ..Default::default() });
+    release
+}
+
+/// What a broker writes.
+fn answered(mut release: Release, broker: &Broker) -> Release {
+    let key = AnswerPublicKey::parse(&release.spec.public_key).expect("a key");
+    let answer = broker(&release);
+    let sealed = people::with_context(&release, &release.spec, |context| {
+        coffer_keys::answer::seal(&key, context, &answer.encode(), &mut random())
+    });
+    release.status = Some(coffer_crds::ReleaseStatus {
+        phase: Some(coffer_crds::RequestPhase::Answered),
+        result: Some(STANDARD.encode(sealed)),
+        ..Default::default()
+    });
+    release
+}
+
 /// The answer to a write is what was written, over what the list says of it.
 fn merged(mut answer: Value, body: Value) -> Value {
     let is_status = answer["kind"] == "Status";
@@ -224,6 +274,10 @@ impl Person for Scripted {
 
     fn line(&mut self, _: &str) -> io::Result<String> {
         self.types.pop_front().map(str::to_owned).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
+    fn sees_the_answer(&self) -> bool {
+        self.sees
     }
 
     fn standard_input(&mut self) -> io::Result<SecretBytes> {
