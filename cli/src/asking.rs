@@ -62,13 +62,20 @@ pub(crate) async fn ask(
     wanted: Vec<ReleaseConnection>,
 ) -> Result<Vec<ReleasedConnection>, Failure> {
     if cluster.dry_run {
-        return Err(Failure::Usage(String::from("a question cannot be asked by way of trial: leave --dry-run out")));
+        return Err(Failure::Usage(String::from(
+            "a question cannot be asked by way of trial: leave --dry-run out",
+        )));
     }
     let vault = facts::vault(cluster, asking.vault.as_deref()).await?;
     let trusted = pins::trust(&desk.home.pins, cluster, &vault)?;
     let names: Vec<String> = wanted.iter().map(|wanted| wanted.name.clone()).collect();
-    let pending =
-        PendingRelease::new(&cluster.namespace, &vault.name_any(), wanted, asking.reason.clone(), &mut random());
+    let pending = PendingRelease::new(
+        &cluster.namespace,
+        &vault.name_any(),
+        wanted,
+        asking.reason.clone(),
+        &mut random(),
+    );
     let stored: Release = cluster.make(&pending.object()).await?;
     let answered = answered(desk, cluster, &pending, asking.timeout).await;
     // It lives a minute at most without this.
@@ -93,7 +100,7 @@ async fn answered(
         let release: Release = cluster.get(pending.name()).await?;
         match pending.progress(&release) {
             Progress::Answered => return Ok(release),
-            Progress::Failed(text) => return Err(Failure::Unreachable(text)),
+            Progress::Failed(text) => return Err(Failure::NotNow(text)),
             Progress::Waiting(waits) => {
                 if waits != told {
                     desk.note(waits.as_deref().unwrap_or_default());
@@ -102,7 +109,7 @@ async fn answered(
             }
         }
         if Instant::now() >= end {
-            return Err(Failure::Unreachable(format!("no broker has answered within {timeout} s")));
+            return Err(Failure::NotNow(format!("no broker has answered within {timeout} s")));
         }
         sleep(LOOK).await;
     }
@@ -118,7 +125,7 @@ async fn refused(cluster: &Cluster, denied: Denied, names: &[String]) -> Failure
     match denied.code {
         404 => Failure::NotFound(text),
         400 | 413 => Failure::Usage(text),
-        429 | 503 => Failure::Unreachable(text),
+        429 | 503 => Failure::NotNow(text),
         401 | 403 => {
             for name in names {
                 let found = cluster.find::<Connection>(name).await.ok().flatten();

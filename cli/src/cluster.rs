@@ -131,7 +131,9 @@ impl Cluster {
                     if now.meta().resource_version == version {
                         return Err(Failure::Conflict(said));
                     }
-                    if now.meta().generation != before.meta().generation || now.meta().uid != before.meta().uid {
+                    if now.meta().generation != before.meta().generation
+                        || now.meta().uid != before.meta().uid
+                    {
                         break;
                     }
                     version.clone_from(&now.meta().resource_version);

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    Failure, accept, cluster::Cluster, completion, delete, describe, desk::Desk, doctor, exec, get, init, invite, key,
-    list, local_key::KeyOptions, members, output::Format, pages, seal, seal_key, set, share, transfer, trust,
-    vaults, version, who_can, whoami, why_not,
+    Failure, accept, cluster::Cluster, completion, delete, describe, desk::Desk, doctor, exec, get, init,
+    invite, key, list, local_key::KeyOptions, members, output::Format, pages, seal, seal_key, set, share,
+    transfer, trust, vaults, version, who_can, whoami, why_not,
 };
 
 /// Shared credential vaults on Kubernetes.
@@ -107,10 +107,14 @@ pub enum Verb {
     #[command(after_help = "Examples:\n  kubectl coffer seal-key > team-key.yaml")]
     SealKey(seal_key::Arguments),
     /// Show or pass on a credential's values: masked on a terminal, as they are into a pipe
-    #[command(after_help = "Examples:\n  kubectl coffer get github\n  kubectl coffer get github token --reveal\n  kubectl coffer get github token | docker login ghcr.io -u bot --password-stdin")]
+    #[command(
+        after_help = "Examples:\n  kubectl coffer get github\n  kubectl coffer get github token --reveal\n  kubectl coffer get github token | docker login ghcr.io -u bot --password-stdin"
+    )]
     Get(get::Arguments),
     /// Run a command with credentials in its environment, and keep them out of its output
-    #[command(after_help = "Examples:\n  kubectl coffer exec github -- sh -c 'curl -H \"Authorization: Bearer $GITHUB_TOKEN\" https://api.github.com/user'\n  kubectl coffer exec app npm --item-names -- npm publish\n\nVariables are named ALIAS_ITEM. The command's exit code becomes this program's.")]
+    #[command(
+        after_help = "Examples:\n  kubectl coffer exec github -- sh -c 'curl -H \"Authorization: Bearer $GITHUB_TOKEN\" https://api.github.com/user'\n  kubectl coffer exec app npm --item-names -- npm publish\n\nVariables are named ALIAS_ITEM. The command's exit code becomes this program's."
+    )]
     Exec(exec::Arguments),
     /// Change who may use a credential
     #[command(

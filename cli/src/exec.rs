@@ -52,10 +52,13 @@ pub(crate) async fn run(
     let environment = variables::of(&released, arguments.item_names)?;
     let values = released.iter().flat_map(|connection| connection.items.values().map(|value| value.expose()));
     let patterns = Patterns::of(values);
-    let status = command(&arguments.command, environment, &patterns, tokio::io::stdout(), tokio::io::stderr()).await?;
+    let status =
+        command(&arguments.command, environment, &patterns, tokio::io::stdout(), tokio::io::stderr()).await?;
     match status.code().or_else(|| status.signal().map(|signal| 128 + signal)) {
         Some(0) => Ok(()),
-        code => Err(Failure::Ended(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Failure::UNEXPECTED))),
+        code => {
+            Err(Failure::Ended(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Failure::UNEXPECTED)))
+        }
     }
 }
 
@@ -78,11 +81,16 @@ async fn command(
         .spawn();
     let mut child = started.map_err(|error| {
         let text = format!("{} cannot be run: {error}", program.to_string_lossy());
-        if error.kind() == std::io::ErrorKind::NotFound { Failure::NotFound(text) } else { Failure::Usage(text) }
+        if error.kind() == std::io::ErrorKind::NotFound {
+            Failure::NotFound(text)
+        } else {
+            Failure::Usage(text)
+        }
     })?;
     let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
     let ends = async {
-        let (waited, _, _) = tokio::join!(child.wait(), pass_on(stdout, out, patterns), pass_on(stderr, err, patterns));
+        let (waited, _, _) =
+            tokio::join!(child.wait(), pass_on(stdout, out, patterns), pass_on(stderr, err, patterns));
         waited
     };
     tokio::pin!(ends);

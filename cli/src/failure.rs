@@ -24,6 +24,9 @@ pub enum Failure {
     /// No answer from the API server.
     #[error("the API server cannot be reached: {0}")]
     Unreachable(String),
+    /// An answer, and it is that it is not so yet, or not now.
+    #[error("{0}")]
+    NotNow(String),
     /// A command that was run ended so.
     #[error("the command ended with {0}")]
     Ended(u8),
@@ -56,7 +59,7 @@ impl Failure {
             Self::NotFound(_) => Self::NOT_FOUND,
             Self::Expired(_) => Self::EXPIRED,
             Self::Conflict(_) => Self::CONFLICT,
-            Self::Unreachable(_) => Self::UNREACHABLE,
+            Self::Unreachable(_) | Self::NotNow(_) => Self::UNREACHABLE,
             Self::Ended(code) => *code,
             Self::Unexpected(_) => Self::UNEXPECTED,
         }

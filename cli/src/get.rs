@@ -2,8 +2,6 @@
 
 mod reveal;
 
-use std::io::Write as _;
-
 use clap::Args;
 use coffer_broker_api::{ItemValue, ReleasedConnection};
 use serde_json::{Map, Value, json};
@@ -42,15 +40,20 @@ pub(crate) async fn run(
     let is_seen = desk.person.sees_the_answer();
     let as_objects = matches!(format, Format::Json | Format::Yaml);
     if as_objects && is_seen && !arguments.reveal {
-        return Err(Failure::Usage(String::from("on a terminal this would show values: say --reveal if you mean it")));
+        return Err(Failure::Usage(String::from(
+            "on a terminal this would show values: say --reveal if you mean it",
+        )));
     }
     let items: Vec<String> = arguments.item.iter().cloned().collect();
     let wanted = asking::wanted(&arguments.name, &items);
     let mut released = asking::ask(desk, cluster, &arguments.asking, vec![wanted]).await?;
-    let connection = released.pop().ok_or_else(|| Failure::Unexpected(String::from("the answer is empty")))?;
+    let connection =
+        released.pop().ok_or_else(|| Failure::Unexpected(String::from("the answer is empty")))?;
     match (is_seen, arguments.reveal) {
         (true, true) => {
-            let text = Zeroizing::new(shown(&connection, |value| String::from_utf8_lossy(value.expose()).into_owned()));
+            let text = Zeroizing::new(shown(&connection, |value| {
+                String::from_utf8_lossy(value.expose()).into_owned()
+            }));
             reveal::briefly(&text).await
         }
         (true, false) => {

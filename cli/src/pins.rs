@@ -115,7 +115,7 @@ impl Pin {
     pub(crate) fn of(server: &str, vault: &Vault) -> Result<Self, Failure> {
         let status = vault.status.clone().unwrap_or_default();
         let (Some(vault_id), Some(custodian_key)) = (status.vault_id, status.custodian_key) else {
-            return Err(Failure::Unreachable(format!(
+            return Err(Failure::NotNow(format!(
                 "vault '{}' has no keys yet: see kubectl describe vault -n {} {}",
                 vault.name_any(),
                 vault.namespace().unwrap_or_default(),
@@ -177,8 +177,7 @@ pub(crate) fn verified(pin: &Pin, key: Option<&coffer_crds::IntakeKey>) -> Resul
     };
     let id = VaultId::parse(&pin.vault_id).map_err(|error| wrong(error.to_string()))?;
     let custodian = VaultPublicKey::parse(&pin.custodian_key).map_err(|error| wrong(error.to_string()))?;
-    let key =
-        key.ok_or_else(|| Failure::Unreachable(format!("vault '{}' has no intake key yet", pin.vault)))?;
+    let key = key.ok_or_else(|| Failure::NotNow(format!("vault '{}' has no intake key yet", pin.vault)))?;
     let intake = intake_public_key(&id, &custodian, key)
         .map_err(|_| wrong(String::from("the vault's own key did not sign it")))?;
     Ok(Trusted { id, custodian, intake })

@@ -48,7 +48,7 @@ pub(crate) async fn run(
     let intake_key = vault
         .status
         .and_then(|status| status.intake_key)
-        .ok_or_else(|| Failure::Unreachable(format!("vault '{}' has no intake key yet", pin.vault)))?;
+        .ok_or_else(|| Failure::NotNow(format!("vault '{}' has no intake key yet", pin.vault)))?;
     let key = SealKey {
         server: pin.server,
         namespace: pin.namespace,

@@ -45,7 +45,11 @@ pub(crate) async fn run(
     arguments: &Arguments,
 ) -> Result<(), Failure> {
     let name = &arguments.name;
-    if arguments.members.is_none() && !arguments.current && arguments.add.is_empty() && arguments.drop.is_empty() {
+    if arguments.members.is_none()
+        && !arguments.current
+        && arguments.add.is_empty()
+        && arguments.drop.is_empty()
+    {
         return Err(Failure::Usage(String::from("say with whom: --members, --current, --add or --drop")));
     }
     let before: Connection = cluster.get(name).await?;

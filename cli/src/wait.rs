@@ -70,7 +70,7 @@ pub(crate) async fn until<K: Kind>(
         }
         if Instant::now() >= end {
             let kind = K::kind(&()).to_lowercase();
-            return Err(Failure::Unreachable(format!(
+            return Err(Failure::NotNow(format!(
                 "{kind} '{name}' is not as it should be after {} s; what was written stays. See: kubectl describe \
                  {kind} -n {} {name}",
                 waiting.timeout, cluster.namespace

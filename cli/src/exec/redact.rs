@@ -25,7 +25,12 @@ impl Patterns {
         for value in values {
             let mut plain: Vec<&[u8]> = vec![value, value.trim_ascii()];
             // A key of several lines is often printed line by line.
-            plain.extend(value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| line.len() >= SHORTEST_LINE));
+            plain.extend(
+                value
+                    .split(|byte| *byte == b'\n')
+                    .map(<[u8]>::trim_ascii)
+                    .filter(|line| line.len() >= SHORTEST_LINE),
+            );
             for form in plain.into_iter().filter(|form| form.len() >= SHORTEST).flat_map(forms) {
                 let found = by_first.get_mut(usize::from(form.first().copied().unwrap_or_default()));
                 if let Some(list) = found.filter(|list| !list.contains(&form)) {
@@ -80,7 +85,8 @@ fn forms(value: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
         let sure = encoded.get(first..encoded.len().saturating_sub(2)).unwrap_or_default();
         forms.push(Zeroizing::new(sure.as_bytes().to_vec()));
     }
-    if let Ok(json) = std::str::from_utf8(value).map(|value| serde_json::to_string(value).unwrap_or_default()) {
+    if let Ok(json) = std::str::from_utf8(value).map(|value| serde_json::to_string(value).unwrap_or_default())
+    {
         forms.push(text(json.get(1..json.len().saturating_sub(1)).unwrap_or_default().to_owned()));
     }
     forms.retain(|form| form.len() >= SHORTEST);

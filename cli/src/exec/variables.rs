@@ -11,12 +11,17 @@ use coffer_broker_api::ReleasedConnection;
 use crate::Failure;
 
 /// Variables by name. `as_is`: an item's name is the variable's; otherwise it is `ALIAS_ITEM` in capitals.
-pub(super) fn of(connections: &[ReleasedConnection], as_is: bool) -> Result<BTreeMap<String, OsString>, Failure> {
+pub(super) fn of(
+    connections: &[ReleasedConnection],
+    as_is: bool,
+) -> Result<BTreeMap<String, OsString>, Failure> {
     let mut variables = BTreeMap::new();
     for connection in connections {
         for (item, value) in &connection.items {
             let name = if as_is { item.clone() } else { name(&connection.alias, item) };
-            let refuse = |problem: &str| Err(Failure::Usage(format!("item '{item}' of '{}' {problem}", connection.name)));
+            let refuse = |problem: &str| {
+                Err(Failure::Usage(format!("item '{item}' of '{}' {problem}", connection.name)))
+            };
             if !is_variable(&name) {
                 return refuse("has a name that no variable can have: leave --item-names out");
             }
@@ -25,7 +30,9 @@ pub(super) fn of(connections: &[ReleasedConnection], as_is: bool) -> Result<BTre
             }
             let value = OsStr::from_bytes(value.expose()).to_owned();
             if variables.insert(name.clone(), value).is_some() {
-                return refuse(&format!("would be variable {name}, and so would another: ask for one of both"));
+                return refuse(&format!(
+                    "would be variable {name}, and so would another: ask for one of both"
+                ));
             }
         }
     }
@@ -33,7 +40,8 @@ pub(super) fn of(connections: &[ReleasedConnection], as_is: bool) -> Result<BTre
 }
 
 fn name(alias: &str, item: &str) -> String {
-    let capital = |letter: char| if letter.is_ascii_alphanumeric() { letter.to_ascii_uppercase() } else { '_' };
+    let capital =
+        |letter: char| if letter.is_ascii_alphanumeric() { letter.to_ascii_uppercase() } else { '_' };
     let name: String = format!("{alias}_{item}").chars().map(capital).collect();
     if name.starts_with(|first: char| first.is_ascii_digit()) { format!("_{name}") } else { name }
 }
@@ -68,9 +76,12 @@ mod tests {
     #[test]
     fn variables_are_named_by_alias_and_item_or_by_the_item_alone() {
         let github = released("github-pat", &[("token", "t"), ("user.name", "u")]);
-        assert_eq!(names(&[github], false), Ok(vec!["GITHUB_PAT_TOKEN".into(), "GITHUB_PAT_USER_NAME".into()]));
+        assert_eq!(
+            names(&[github], false),
+            Ok(vec!["GITHUB_PAT_TOKEN".into(), "GITHUB_PAT_USER_NAME".into()])
+        );
         let app = released("app", &[("DATABASE_URL", "d")]);
-        assert_eq!(names(&[app.clone()], true), Ok(vec!["DATABASE_URL".into()]));
+        assert_eq!(names(std::slice::from_ref(&app), true), Ok(vec!["DATABASE_URL".into()]));
         assert_eq!(names(&[app.clone(), app], false), Err(Failure::USAGE), "the same twice");
         assert_eq!(names(&[released("x", &[("a.b", "v")])], true), Err(Failure::USAGE));
         assert_eq!(names(&[released("x", &[("a", "v\0")])], false), Err(Failure::USAGE));

@@ -28,7 +28,8 @@ fn items() -> Answer {
         alias: "github".into(),
         type_: "opaque".into(),
         version: 2,
-        items: [("token".to_owned(), value("ghp_0123456789abcdefghij")), ("user".to_owned(), value("bot"))].into(),
+        items: [("token".to_owned(), value("ghp_0123456789abcdefghij")), ("user".to_owned(), value("bot"))]
+            .into(),
     })])
 }
 
@@ -62,7 +63,8 @@ async fn a_value_goes_into_a_pipe_as_it_is_and_the_question_is_taken_away() {
     let (code, text) = world.run(&["get", "github"]).await.refused();
     assert_eq!(code, Failure::USAGE);
     assert!(text.contains("token, user") && !text.contains("ghp_"), "{text}");
-    let all: Value = serde_json::from_str(world.run(&["get", "github", "-o", "json"]).await.answer()).expect("JSON");
+    let all: Value =
+        serde_json::from_str(world.run(&["get", "github", "-o", "json"]).await.answer()).expect("JSON");
     assert_eq!(all["items"], json!({"token": "ghp_0123456789abcdefghij", "user": "bot"}));
 }
 
@@ -111,11 +113,8 @@ fn wrapped(world: &mut World, key: &MemberSecretKey, revision_of: usize) -> Wrap
     };
     world.keyring.register(bob.clone()).expect("a register");
     let member = EnvelopeMember { name: "bob".into(), uid: "uid-bob".into() };
-    let connection = EnvelopeConnection {
-        namespace: "team".into(),
-        name: "github".into(),
-        uid: "uid-github".into(),
-    };
+    let connection =
+        EnvelopeConnection { namespace: "team".into(), name: "github".into(), uid: "uid-github".into() };
     let value = SecretBytes::new(b"ghp_wrapped".to_vec());
     let new = NewEnvelope {
         connection: connection.clone(),
@@ -153,7 +152,9 @@ async fn a_member_with_a_key_opens_here_and_is_never_taken_back_to_an_older_valu
     let (old, new) = (wrapped(&mut world, &key, 1), wrapped(&mut world, &key, 2));
     let answering = |one: &WrappedConnection| {
         let one = one.clone();
-        Some(Arc::new(move |_: &coffer_crds::Release| Answer::of(vec![Delivered::Wrapped(Box::new(one.clone()))])) as Broker)
+        Some(Arc::new(move |_: &coffer_crds::Release| {
+            Answer::of(vec![Delivered::Wrapped(Box::new(one.clone()))])
+        }) as Broker)
     };
     world.broker = answering(&new);
     assert_eq!(world.run(&["get", "github", "token"]).await.answer(), "ghp_wrapped");
