@@ -4,6 +4,7 @@ use clap::Args;
 use coffer_crds::{MemberPhase, Subject, VaultMember, annotations::ACCEPT};
 use coffer_envelope::subject_ref;
 use coffer_keys::{
+    VaultId,
     acceptance::Acceptance,
     member_key::{MemberPublicKey, MemberSecretKey},
 };
@@ -189,11 +190,17 @@ pub(crate) async fn answer(
 }
 
 /// The key, and the signature that proves it for this very invite.
-fn proof(
+fn proof(member: &VaultMember, vault_id: VaultId, key: &MemberSecretKey) -> Result<Value, Failure> {
+    Ok(json!({"publicKey": key.public().to_text(), "proof": signed(member, vault_id, key.public(), key)?}))
+}
+
+/// A signature for a member's having this key: by the key itself, or by the one before it.
+pub(crate) fn signed(
     member: &VaultMember,
-    vault_id: coffer_keys::VaultId,
-    key: &MemberSecretKey,
-) -> Result<Value, Failure> {
+    vault_id: VaultId,
+    key: &MemberPublicKey,
+    by: &MemberSecretKey,
+) -> Result<String, Failure> {
     let namespace = member.namespace().unwrap_or_default();
     let (name, uid) = (member.name_any(), member.uid().unwrap_or_default());
     let subject = with_namespace(&member.spec.subject, &namespace);
@@ -203,10 +210,9 @@ fn proof(
         name: &name,
         uid: &uid,
         subject: subject_ref(&subject).map_err(|error| Failure::Unexpected(error.to_string()))?,
-        public_key: key.public(),
+        public_key: key,
     };
-    let proof = accepted.sign(key).map_err(|error| Failure::Usage(error.to_string()))?;
-    Ok(json!({"publicKey": key.public().to_text(), "proof": proof}))
+    accepted.sign(by).map_err(|error| Failure::Usage(error.to_string()))
 }
 
 /// A ServiceAccount of another namespace is accepted for by whoever may change it.

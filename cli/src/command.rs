@@ -189,7 +189,7 @@ pub(crate) async fn execute(verb: Verb, desk: &mut Desk<'_>) -> Result<(), Failu
             let written = pages::man(folder)?;
             desk.say(&format!("{written} pages are in {}", folder.display()))
         }
-        Verb::Key { verb } => key::run(desk, verb),
+        Verb::Key { verb } => key::run(desk, verb).await,
         Verb::Seal(arguments) => seal::run(desk, arguments).await,
         Verb::Doctor(key) => doctor::run(desk, key).await,
         Verb::Whoami(_)

@@ -118,7 +118,7 @@ fn is_owner(member: &VaultMember) -> bool {
     member.spec.role == coffer_policy::roles::OWNER && matches!(member.spec.subject, Subject::User(_))
 }
 
-fn is_for(member: &VaultMember, caller: &Caller, fingerprint: Option<&str>) -> bool {
+pub(crate) fn is_for(member: &VaultMember, caller: &Caller, fingerprint: Option<&str>) -> bool {
     let namespace = member.namespace().unwrap_or_default();
     match with_namespace(&member.spec.subject, &namespace) {
         Subject::User(user) => user.name == caller.username && caller.service_account().is_none(),

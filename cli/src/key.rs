@@ -2,11 +2,12 @@
 
 mod import;
 mod new;
+mod rotate;
 mod show;
 
 use clap::Subcommand;
 
-use crate::{Failure, desk::Desk, local_key::KeyOptions};
+use crate::{Failure, cluster::Cluster, desk::Desk, local_key::KeyOptions};
 
 /// What to do with the key.
 #[derive(Debug, Subcommand)]
@@ -24,11 +25,20 @@ pub enum Verb {
         after_help = "Examples:\n  kubectl coffer key show\n  kubectl coffer key show -o name   # the fingerprint alone, for invite --fingerprint"
     )]
     Show(KeyOptions),
+    /// Change to another key in every vault of the namespace: each is told by both keys
+    #[command(
+        after_help = "Examples:\n  kubectl coffer key new --key ~/keys/2027\n  kubectl coffer key rotate --new ~/keys/2027"
+    )]
+    Rotate(rotate::Arguments),
 }
 
 /// Does one of them.
-pub(crate) fn run(desk: &mut Desk<'_>, verb: &Verb) -> Result<(), Failure> {
+pub(crate) async fn run(desk: &mut Desk<'_>, verb: &Verb) -> Result<(), Failure> {
     match verb {
+        Verb::Rotate(arguments) => {
+            let cluster = Cluster::connect(&desk.options).await?;
+            rotate::run(desk, &cluster, arguments).await
+        }
         Verb::New(arguments) => new::run(desk, arguments),
         Verb::Import(arguments) => import::run(desk, arguments),
         Verb::Show(options) => show::run(desk, options),
