@@ -110,7 +110,7 @@ fn people(
         windows: LocalWindows::default(),
         releaser,
     };
-    tokio::spawn(Arc::new(door).run(seen, shutdown.clone()))
+    tokio::spawn(Arc::new(door).run(readiness.clone(), seen, shutdown.clone()))
 }
 
 fn workload_door(args: &ServeArgs, client: Client, releaser: SharedReleaser) -> WorkloadDoor {

@@ -290,6 +290,19 @@ pub async fn client(kubeconfig: &Path) -> Result<Client> {
     Client::try_from(config).context("make a client")
 }
 
+/// The same, which tells every refusal: kube's own way is to send again what was answered with 429, for minutes.
+///
+/// # Errors
+/// If the kubeconfig cannot be read or does not make a client.
+pub async fn impatient_client(kubeconfig: &Path) -> Result<Client> {
+    let read = Kubeconfig::read_from(kubeconfig).with_context(|| format!("read {}", kubeconfig.display()))?;
+    let mut config = kube::Config::from_custom_kubeconfig(read, &KubeConfigOptions::default())
+        .await
+        .with_context(|| format!("use {}", kubeconfig.display()))?;
+    config.default_retry = false;
+    Client::try_from(config).context("make a client")
+}
+
 fn node_ready(node: &Node) -> bool {
     let ready = node
         .status

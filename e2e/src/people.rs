@@ -1,5 +1,6 @@
 //! The people's door as a person's client uses it: create a Release, look until it is answered, open it, delete it.
 
+use crate::cluster::impatient_client;
 use crate::namespace::Namespace;
 use crate::users::User;
 use crate::wait;
@@ -27,7 +28,7 @@ impl Person {
     /// # Errors
     /// If no certificate or client can be made.
     pub async fn new(ns: &Namespace, user: &str, groups: &[&str]) -> Result<Self> {
-        let client = User::new(ns.cluster(), user, groups)?.client().await?;
+        let client = impatient_client(User::new(ns.cluster(), user, groups)?.kubeconfig()).await?;
         Ok(Self { releases: Api::namespaced(client, ns.name()) })
     }
 

@@ -97,8 +97,20 @@ fn without_result(release: &mut Release) {
 }
 
 impl PeopleDoor {
-    /// Answers what is seen until the end is asked for. What is claimed then is another replica's to take over.
-    pub async fn run(self: Arc<Self>, mut seen: mpsc::UnboundedReceiver<Seen>, shutdown: Shutdown) {
+    /// Answers what is seen, once this program is ready and until the end is asked for. What is claimed then is another
+    /// replica's to take over.
+    pub async fn run(
+        self: Arc<Self>,
+        readiness: Readiness,
+        mut seen: mpsc::UnboundedReceiver<Seen>,
+        shutdown: Shutdown,
+    ) {
+        // Before, members and Connections that are there would be told to be absent. What is seen waits in the channel.
+        while !readiness.is_ready() {
+            if shutdown.or_requested(tokio::time::sleep(AGAIN)).await.is_none() {
+                return;
+            }
+        }
         let mut attending = Attending::default();
         let mut end = std::pin::pin!(shutdown.requested());
         loop {

@@ -9,7 +9,7 @@ use coffer_broker::{
 };
 use coffer_broker_api::people::{Answer, PendingRelease, Progress};
 use coffer_crds::{Author, RateLimit, Release, ReleaseConnection, ReleaseStatus, RequestPhase};
-use coffer_runtime::{CallError, Shutdown};
+use coffer_runtime::{CallError, Readiness, Shutdown};
 use futures::future::BoxFuture;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{
@@ -142,6 +142,11 @@ pub(crate) struct Hall {
 impl Hall {
     /// Replicas 0, 1, …, in the order in which they take things up. Each answers four Releases of one requester a minute.
     pub(crate) fn new(world: World, replicas: usize) -> Self {
+        Self::starting(world, replicas, &Readiness::new())
+    }
+
+    /// The same in programs that are ready when this says so.
+    pub(crate) fn starting(world: World, replicas: usize, readiness: &Readiness) -> Self {
         let (shelf, shutdown) = (Arc::<Shelf>::default(), Shutdown::new());
         let mut dead = Vec::new();
         for index in 0..replicas {
@@ -160,7 +165,7 @@ impl Hall {
                 windows: LocalWindows::default(),
                 releaser: world.door.releaser.clone(),
             };
-            tokio::spawn(Arc::new(door).run(receiver, shutdown.clone()));
+            tokio::spawn(Arc::new(door).run(readiness.clone(), receiver, shutdown.clone()));
             dead.push(is_dead);
         }
         Self { world, shelf, shutdown, dead, asked: AtomicUsize::new(0) }

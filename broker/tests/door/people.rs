@@ -11,8 +11,9 @@ use coffer_keys::{
     member_key::{MemberKeyKind, MemberSecretKey},
     signature::VaultPublicKey,
 };
+use coffer_runtime::Readiness;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// A vault of alice with bob as a member, who may read `github` and not `deploy`.
 fn hall(replicas: usize) -> Hall {
@@ -154,6 +155,23 @@ async fn one_replica_answers_and_the_next_takes_over_after_two_seconds() {
     let taken = hall.shelf.taken.lock().unwrap().clone();
     let by = |index: usize| [format!("claim coffer-broker-{index}"), format!("answer coffer-broker-{index}")];
     assert_eq!(taken, [by(0), by(1)].concat());
+}
+
+/// A replica that has not seen everything yet would tell that what is there is absent.
+#[tokio::test]
+async fn a_replica_answers_nothing_before_it_is_ready_and_then_what_has_waited() {
+    let mut world = World::new();
+    world.connection("github", &["*"], "hunter2");
+    let readiness = Readiness::new();
+    let check = readiness.check("watch/vaultmembers");
+    let hall = Hall::starting(world, 1, &readiness);
+    let pending = asking("main", vec![all_of("github")]);
+    hall.create(&pending, "alice", |_| {});
+    let early = tokio::time::timeout(Duration::from_millis(300), hall.finished(&pending)).await;
+    assert!(early.is_err() && hall.shelf.taken.lock().unwrap().is_empty());
+    check.ready();
+    let answered = hall.finished(&pending).await;
+    assert_eq!(token(pending.open(&answered).ok().unwrap()).as_deref(), Some("hunter2"));
 }
 
 /// Never two answers: whoever hung after its claim and was overtaken finds its answer refused.
