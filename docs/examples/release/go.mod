@@ -1,0 +1,3 @@
+module coffer.dev/example/release
+
+go 1.26
