@@ -231,6 +231,7 @@ impl MemberSecretKey {
         }
     }
 
+    #[cfg(any(test, feature = "key-files"))]
     pub(crate) fn seed(&self) -> &SecretKey {
         &self.seed
     }

@@ -1,8 +1,8 @@
 //! Who is asking, and which memberships are theirs.
 
 use coffer_crds::{
-    Author, KeyringSpec, MemberPhase, RegisteredMember, ServiceAccountSubject, Subject, Vault, VaultMember,
-    duration,
+    Acceptance, Author, KeyringSpec, MemberPhase, RegisteredMember, ServiceAccountSubject, Subject, Vault,
+    VaultMember, duration,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -328,7 +328,7 @@ pub fn ends_at(
     let fixed = spec.expires_at.as_ref().map(|t| t.0);
     match active_since {
         Some(since) => fixed.or_else(|| spec.ttl.as_deref().or(vault_ttl).map(|ttl| after(since, ttl))),
-        None if spec.acceptance.is_some() => fixed,
+        None if spec.acceptance.as_ref().is_some_and(is_whole) => fixed,
         None => {
             let invite = created_at(member).map(|created| match spec.invite_ttl.as_deref() {
                 Some(ttl) => after(created, ttl),
@@ -337,6 +337,11 @@ pub fn ends_at(
             fixed.into_iter().chain(invite).min()
         }
     }
+}
+
+/// Whether an acceptance lacks nothing: a key that still owes its proof has not accepted.
+fn is_whole(acceptance: &Acceptance) -> bool {
+    acceptance.public_key.is_none() || acceptance.proof.is_some()
 }
 
 fn after(start: Timestamp, ttl: &str) -> Timestamp {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use coffer_crds::{RegisteredMember, Subject as MemberSubject, Verb};
+use coffer_crds::{MemberPhase, Subject as MemberSubject, Verb, conditions::reason};
 use coffer_policy::roles::Role;
 use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use kube::{ResourceExt as _, api::ObjectMeta};
@@ -11,6 +11,7 @@ use super::{super::fetch::Facts, owner_reference, register::Register};
 use crate::{
     apply::{MANAGED_BY, MANAGER},
     caches::VAULT_LABEL,
+    standing::Out,
 };
 
 const RBAC: &str = "rbac.authorization.k8s.io";
@@ -25,14 +26,21 @@ pub(super) struct Bindings {
     pub(super) changed: Vec<RoleBinding>,
 }
 
-/// One RoleBinding per level with members in force; everybody else's is taken back.
+/// One RoleBinding per level with members in force, and one with those whose invite waits for their answer; everybody
+/// else's is taken back.
 pub(super) fn plan(facts: &Facts, register: &Register) -> Bindings {
     let mut levels: BTreeMap<&'static str, Vec<Subject>> = BTreeMap::new();
-    for verdict in register.verdicts.values() {
-        if let (Some(entry), Ok(role)) = (&verdict.entry, &verdict.standing)
-            && let Some(subject) = rbac_subject(entry)
-        {
-            levels.entry(level(role)).or_default().push(subject);
+    for (name, verdict) in &register.verdicts {
+        let bound = match (&verdict.entry, &verdict.standing) {
+            (Some(entry), Ok(role)) => rbac_subject(&entry.subject).map(|subject| (level(role), subject)),
+            (None, Err(out)) if waits_for_answer(out) => {
+                let invited = facts.members().find(|member| member.name_any() == *name);
+                invited.and_then(|member| invitee(&member.spec.subject)).map(|subject| (INVITED, subject))
+            }
+            (Some(_) | None, Ok(_) | Err(_)) => None,
+        };
+        if let Some((level, subject)) = bound {
+            levels.entry(level).or_default().push(subject);
         }
     }
     let mut bindings = Bindings { gone: Vec::new(), new: Vec::new(), changed: Vec::new() };
@@ -56,6 +64,22 @@ pub(super) fn plan(facts: &Facts, register: &Register) -> Bindings {
     }
     bindings.gone.extend(present.into_values().cloned());
     bindings
+}
+
+/// The level of those who may only answer.
+const INVITED: &str = "invited";
+
+/// Whether a good invite waits for its subject. One whose author may not invite opens nothing: it is not authorized.
+fn waits_for_answer(out: &Out) -> bool {
+    out.phase == MemberPhase::Invited && [reason::INVITED, reason::PROOF_REQUIRED].contains(&out.reason)
+}
+
+/// Who answers an invite through the API server. For a ServiceAccount it is who may annotate it.
+fn invitee(subject: &MemberSubject) -> Option<Subject> {
+    match subject {
+        MemberSubject::User(_) | MemberSubject::Group(_) => rbac_subject(subject),
+        MemberSubject::ServiceAccount(_) | MemberSubject::External(_) => None,
+    }
 }
 
 /// Which of the chart's ClusterRoles goes with a role. Those who may invite must be able to write VaultMembers; what
@@ -90,14 +114,14 @@ fn binding(facts: &Facts, level: &str, subjects: Vec<Subject>) -> RoleBinding {
     }
 }
 
-fn rbac_subject(entry: &RegisteredMember) -> Option<Subject> {
+fn rbac_subject(subject: &MemberSubject) -> Option<Subject> {
     let named = |kind: &str, name: &str| Subject {
         api_group: Some(String::from(RBAC)),
         kind: String::from(kind),
         name: String::from(name),
         namespace: None,
     };
-    match &entry.subject {
+    match subject {
         MemberSubject::ServiceAccount(account) => Some(Subject {
             api_group: None,
             kind: String::from("ServiceAccount"),

@@ -64,6 +64,41 @@ fn owners_are_active_members_at_once_with_the_vault_key_and_a_role_binding() {
     assert_eq!(subjects(&bindings[0]), ["alice"]);
 }
 
+/// C4: whoever is invited needs no right from anybody else to answer, and gets no other.
+#[test]
+fn an_invite_binds_its_subject_to_the_right_to_answer_until_it_is_answered_or_over() {
+    let bound = |world: &World, level: &str| -> Vec<String> {
+        let role = format!("coffer-vault-{level}");
+        let all = world.caches.bindings.all();
+        all.iter()
+            .filter(|binding| binding.role_ref.name == role)
+            .flat_map(|binding| subjects(binding))
+            .map(String::from)
+            .collect()
+    };
+    let mut world = World::with_vault();
+    world.invite("bob", json!({"user": {"name": "bob"}}), "member", "alice");
+    world.invite("carol", json!({"user": {"name": "carol"}}), "member", "alice");
+    world.invite("devs", json!({"group": {"name": "devs"}}), "member", "alice");
+    world.invite("ci", json!({"serviceAccount": {"namespace": "ci", "name": "ci"}}), "member", "alice");
+    world.invite("forged", json!({"user": {"name": "mallory"}}), "member", "mallory");
+    world.settle();
+    assert_eq!(bound(&world, "invited"), ["bob", "carol", "devs"]);
+    world.edit_member("bob", "bob", |member| member.spec.acceptance = Some(Default::default()));
+    world.edit_member("carol", "carol", |member| member.spec.declined = true);
+    world.settle();
+    // The stamp of whoever accepts is missing: nothing is accepted, and nothing more can be said.
+    assert_eq!(bound(&world, "invited"), ["devs"]);
+    world.edit_member("bob", "bob", |member| {
+        member.spec.acceptance = serde_json::from_value(json!({"by": {"username": "bob"}})).unwrap();
+    });
+    world.settle();
+    assert_eq!(bound(&world, "member"), ["bob"]);
+    world.pass(49);
+    world.settle();
+    assert!(bound(&world, "invited").is_empty());
+}
+
 #[test]
 fn several_owners_of_a_new_vault_need_no_owner_to_vouch_for_them() {
     let mut world = World::new();

@@ -103,7 +103,7 @@ fn a_key_that_cannot_sign_is_challenged_and_wrapped_to_once_it_answered() {
         assert_eq!(ready_of_member(&status), ("False", "ProofRequired"));
         assert_eq!((status.phase, status.wrapped_keys.len()), (Some(MemberPhase::Invited), 0));
         assert!(world.keys().member("bob").is_none());
-        world.pass(60);
+        world.pass(1);
         assert_eq!(world.settle(), 0, "the same challenge stays");
         let challenge = decode_challenge(&status.challenge.unwrap()).unwrap();
         let answer = with_acceptance(&world, key.public(), |acceptance| {
@@ -119,6 +119,16 @@ fn a_key_that_cannot_sign_is_challenged_and_wrapped_to_once_it_answered() {
         assert!(is_in_force(&world, &key));
         assert_eq!(world.member_status("bob").challenge, None);
     }
+}
+
+#[test]
+fn an_invite_whose_challenge_is_not_answered_expires_like_any_other() {
+    let mut world = invited();
+    accept(&mut world, json!({"publicKey": public(&secret(MemberKeyKind::X25519))}));
+    world.pass(49);
+    world.settle();
+    let status = world.member_status("bob");
+    assert_eq!((status.phase, status.challenge), (Some(MemberPhase::Expired), None));
 }
 
 #[test]
