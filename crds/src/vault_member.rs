@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(oldSelf.acceptance) || (has(self.acceptance) && self.acceptance == oldSelf.acceptance)")
+    validation = Rule::new("!has(oldSelf.acceptance) || (has(self.acceptance) && (self.acceptance == oldSelf.acceptance || (has(oldSelf.acceptance.publicKey) && !has(oldSelf.acceptance.proof) && has(self.acceptance.proof) && has(self.acceptance.publicKey) && self.acceptance.publicKey == oldSelf.acceptance.publicKey)))")
         .message("acceptance is set once: change the key through keyChange, or delete the member and invite again").field_path(".acceptance"),
     validation = Rule::new("!(has(oldSelf.declined) && oldSelf.declined) || (has(self.declined) && self.declined)")
         .message("a declined invite stays declined: delete it and invite again").field_path(".declined"),

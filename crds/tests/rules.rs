@@ -132,6 +132,14 @@ fn members() -> Vec<Case> {
             with(json!({"acceptance": {"publicKey": "other", "proof": "p"}})),
         ),
         update("VaultMember", "acceptance is set once", accepted.clone(), accepted, with(json!({}))),
+        // A key that cannot sign answers its challenge, once.
+        update(
+            "VaultMember",
+            "acceptance is set once",
+            with(json!({"acceptance": {"publicKey": "k"}})),
+            with(json!({"acceptance": {"publicKey": "k", "proof": "p", "by": {"username": "bob"}}})),
+            with(json!({"acceptance": {"publicKey": "other", "proof": "p"}})),
+        ),
         update(
             "VaultMember",
             "a declined invite stays declined",
