@@ -7,6 +7,8 @@
 use coffer_crds::{
     Custody, CustodyPolicy, MemberPhase, RegisteredMember, Subject, Vault, VaultMember, conditions::reason,
 };
+use coffer_envelope::key_hash;
+use coffer_keys::member_key::MemberPublicKey;
 use coffer_policy::{
     identity::{ends_at, on_hold, with_namespace},
     roles::{Role, role},
@@ -132,6 +134,19 @@ fn same_account(entry: &RegisteredMember, account: Option<&Account>) -> Result<(
     let message = "the ServiceAccount was deleted and made again; accept it anew by annotating it with \
                    coffer.dev/accept: <vault-namespace>/<vault>, or delete this member and make another";
     Err(Out::new(MemberPhase::Invited, reason::SUBJECT_CHANGED, message))
+}
+
+/// The key that the register names, if the member's spec still holds it: the one it changed to, the one it accepted with,
+/// or the one that a change which is not in effect would take the place of.
+pub fn key_in_force(member: &VaultMember, entry: &RegisteredMember) -> Option<MemberPublicKey> {
+    let change = member.spec.key_change.as_ref();
+    let texts = [
+        change.map(|change| change.public_key.as_str()),
+        member.spec.acceptance.as_ref().and_then(|acceptance| acceptance.public_key.as_deref()),
+        change.and_then(|change| change.old_public_key.as_deref()),
+    ];
+    let mut keys = texts.into_iter().flatten().filter_map(|text| MemberPublicKey::parse(text).ok());
+    keys.find(|key| entry.key_hash.as_deref() == Some(key_hash(key).as_str()))
 }
 
 /// The vault takes only members with a key of their own.

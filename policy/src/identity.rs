@@ -380,7 +380,9 @@ fn is_put_out(member: &VaultMember) -> bool {
 
 fn of_vault<'a>(vault: &'a Vault, members: &'a [VaultMember]) -> impl Iterator<Item = &'a VaultMember> {
     members.iter().filter(|member| {
-        member.metadata.namespace == vault.metadata.namespace
+        // One that is being deleted is gone, whatever finalizer somebody gave it.
+        member.metadata.deletion_timestamp.is_none()
+            && member.metadata.namespace == vault.metadata.namespace
             && Some(&member.spec.vault) == vault.metadata.name.as_ref()
     })
 }

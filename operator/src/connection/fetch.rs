@@ -45,7 +45,9 @@ impl OfVault {
     /// The VaultMember that a register's entry is about.
     pub fn member_of(&self, entry: &RegisteredMember) -> Option<&VaultMember> {
         self.members.iter().find(|member| {
-            member.name_any() == entry.name && member.metadata.uid.as_ref() == Some(&entry.uid)
+            member.name_any() == entry.name
+                && member.metadata.uid.as_ref() == Some(&entry.uid)
+                && member.metadata.deletion_timestamp.is_none()
         })
     }
 

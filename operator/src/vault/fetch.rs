@@ -44,10 +44,12 @@ impl Facts {
         Key::of(self.vault.as_ref())
     }
 
-    /// The VaultMembers of this vault.
+    /// The VaultMembers of this vault. One that is being deleted is gone, whatever finalizer somebody gave it.
     pub fn members(&self) -> impl Iterator<Item = &VaultMember> {
         let name = self.vault.metadata.name.as_deref().unwrap_or_default();
-        self.neighbours.iter().filter(move |member| member.spec.vault == name)
+        self.neighbours
+            .iter()
+            .filter(move |member| member.spec.vault == name && member.metadata.deletion_timestamp.is_none())
     }
 
     /// The ServiceAccount that a member stands for, if it stands for one that exists.

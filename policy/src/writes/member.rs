@@ -199,6 +199,10 @@ fn own_fields(
     }
     if a.key_change != b.key_change {
         subject_only(author, view, new, "spec.keyChange", "change its key")?;
+        if b.key_change.is_none() {
+            let message = "stays: it names the key in force; write the next change in its place";
+            return Err(Refusal::new("spec.keyChange", message));
+        }
         let active = view.member(name_of(old)).is_some_and(MemberView::is_active);
         if !active {
             return Err(Refusal::new("spec.keyChange", "only an Active member changes its key"));

@@ -22,6 +22,9 @@ pub fn check(member: &VaultMember, status: &VaultMemberStatus, vault: &Vault) ->
     let vault_name = vault.metadata.name.as_deref().unwrap_or_default();
     let refuse = |problem: String| Err(Refusal::field("spec.acceptance.publicKey", problem));
     let Some(text) = &acceptance.public_key else {
+        if member.spec.key_fingerprint.is_some() {
+            return refuse(String::from("the invite pins a key (spec.keyFingerprint): accept with that one"));
+        }
         return match vault.spec.custody {
             CustodyPolicy::Any => Ok(()),
             CustodyPolicy::SelfOnly => refuse(format!(
@@ -324,6 +327,7 @@ mod tests {
                 "spec.acceptance.publicKey: public key",
             ),
             (good.clone(), json!({}), json!({"keyFingerprint": "SHA256:other"}), "the invite pins another"),
+            (json!({}), json!({}), json!({"keyFingerprint": "SHA256:other"}), "the invite pins a key"),
             (good.clone(), use_only, json!({"role": "ci"}), "role 'ci' does not allow 'read'"),
             (good, json!({}), json!({"subject": {"group": {"name": "devs"}}}), "hold no key of their own"),
             (

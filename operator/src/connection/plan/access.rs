@@ -6,13 +6,13 @@ use coffer_crds::{
     AllMembers, Custody, EnvelopeMember, EnvelopeScope, EnvelopeSpec, RegisteredMember, conditions::reason,
     limits::MAX_RESTRICTED_MEMBERS,
 };
-use coffer_envelope::{Access, Recipient, key_hash, listed_scope};
+use coffer_envelope::{Access, Recipient, listed_scope};
 use coffer_keys::member_key::MemberPublicKey;
 use coffer_policy::{Scope, roles::Role};
 use kube::ResourceExt as _;
 
 use super::{At, status::Finding};
-use crate::standing::in_force;
+use crate::standing::{in_force, key_in_force};
 
 /// Owner and scope by name.
 pub(super) struct Wish {
@@ -136,10 +136,6 @@ fn present<'a>(at: &At<'a>, name: &str) -> Option<(&'a RegisteredMember, Role)> 
 fn with_key(at: &At<'_>, entry: &RegisteredMember) -> Option<(RegisteredMember, Option<MemberPublicKey>)> {
     match entry.custody {
         Custody::Brokered => Some((entry.clone(), None)),
-        Custody::Own => {
-            let acceptance = at.vault.member_of(entry)?.spec.acceptance.as_ref()?;
-            let key = MemberPublicKey::parse(acceptance.public_key.as_deref()?).ok()?;
-            (entry.key_hash.as_deref() == Some(key_hash(&key).as_str())).then(|| (entry.clone(), Some(key)))
-        }
+        Custody::Own => key_in_force(at.vault.member_of(entry)?, entry).map(|key| (entry.clone(), Some(key))),
     }
 }

@@ -74,7 +74,7 @@ impl Judge<'_> {
         };
         let acceptance = member.spec.acceptance.as_ref();
         if acceptance.is_none_or(|acceptance| acceptance.public_key.is_none()) {
-            return self.without_key(entry).map(|entry| (entry, None));
+            return self.without_key(member, entry).map(|entry| (entry, None));
         }
         let key = self.brought_key(member, &entry.role, None, views)?;
         entry.custody = Custody::Own;
@@ -132,7 +132,11 @@ impl Judge<'_> {
     }
 
     /// A member that brings no key, where that is possible.
-    fn without_key(&self, entry: RegisteredMember) -> Result<RegisteredMember, Out> {
+    fn without_key(&self, member: &VaultMember, entry: RegisteredMember) -> Result<RegisteredMember, Out> {
+        let accepted = member.spec.acceptance.is_some();
+        if accepted && member.spec.key_fingerprint.is_some() {
+            return Err(invited(reason::KEY_REFUSED, "the invite pins a key; accept with that one"));
+        }
         if self.facts.vault.spec.custody == CustodyPolicy::SelfOnly {
             return Err(Out { phase: MemberPhase::Invited, ..custody_refused() });
         }

@@ -187,11 +187,15 @@ impl Judge<'_> {
                     .map_err(|error| refused(format!("spec.keyChange.oldProof: {error}")))?;
             }
             Custody::Brokered => {
+                let pinned = member.spec.key_fingerprint.as_deref();
+                if pinned.is_some_and(|pinned| pinned != key.fingerprint().to_string()) {
+                    return Err(refused(format!("the invite pins another key than {}", key.fingerprint())));
+                }
                 let by = member.spec.last_writer.as_ref().map(Caller::from).unwrap_or_default();
                 let view = views.iter().find(|view| view.name == member.name_any());
                 if !view.is_some_and(|view| view.is_of(&by)) {
                     let message =
-                        "spec.keyChange: only the subject can bring a key; write it again as the subject";
+                        "spec.keyChange: only the subject can bring a key; the subject has to write one";
                     return Err(refused(String::from(message)));
                 }
             }

@@ -21,7 +21,7 @@ use super::{super::fetch::Facts, owner_reference};
 use crate::{
     apply::{MANAGED_BY, MANAGER},
     report::{Wanted, sooner},
-    standing::{Out, by_spec, in_force, unknown_role},
+    standing::{Out, by_spec, in_force, key_in_force, unknown_role},
 };
 
 /// What was found about one VaultMember.
@@ -230,7 +230,10 @@ impl Judge<'_> {
                 key = Some(own);
             }
             Ok(None) => {}
-            Err(out) => refused = refused.or(Some(out)),
+            Err(out) => {
+                refused = refused.or(Some(out));
+                key = key_in_force(member, entry);
+            }
         }
         self.accept_account_again(member, &mut next);
         let mut verdict = self.in_register(member, next, key, refused);

@@ -172,7 +172,11 @@ fn a_member_changes_its_key_with_the_proof_of_both() {
             (Some(MemberPhase::Active), ("False", "KeyRefused")),
             "{field}"
         );
-        assert_eq!(status.key_fingerprint, None, "{field}: nothing is said of a key that is not in force");
+        assert_eq!(
+            status.key_fingerprint,
+            Some(old.public().fingerprint().to_string()),
+            "{field}: nothing is said of a key that is not in force"
+        );
         assert!(
             status
                 .wrapped_keys
@@ -223,6 +227,39 @@ fn a_member_without_a_key_brings_one_itself() {
     assert!(is_in_force(&world, &key));
     let vault = world.vault().status.clone().unwrap();
     assert_eq!(ready_of_vault(&vault), ("True", "Available"));
+}
+
+/// C4: whoever has only the subject's login does not come in past the pin, nor later.
+#[test]
+fn a_pinned_invite_takes_no_acceptance_without_the_key() {
+    let mut world = invited();
+    let pinned = secret(MemberKeyKind::Ed25519);
+    world.edit_member("bob", "alice", |member| {
+        member.spec.key_fingerprint = Some(pinned.public().fingerprint().to_string());
+    });
+    accept(&mut world, json!({}));
+    assert_eq!(ready_of_member(&world.member_status("bob")), ("False", "KeyRefused"));
+    assert!(world.keys().member("bob").is_none());
+    let proof = signed(&world, &pinned, &pinned);
+    accept(&mut world, json!({"publicKey": public(&pinned), "proof": proof}));
+    assert!(is_in_force(&world, &pinned));
+}
+
+#[test]
+fn a_change_that_is_taken_back_leaves_the_key_in_force_known() {
+    let mut world = invited();
+    let (old, new) = (secret(MemberKeyKind::Ed25519), secret(MemberKeyKind::Ed25519));
+    let proof = signed(&world, &old, &old);
+    accept(&mut world, json!({"publicKey": public(&old), "proof": proof}));
+    let bad = json!({
+        "publicKey": public(&new), "proof": signed(&world, &new, &old),
+        "oldPublicKey": public(&old), "oldProof": signed(&world, &new, &old),
+    });
+    change(&mut world, "bob", bad);
+    assert_eq!(ready_of_member(&world.member_status("bob")), ("False", "KeyRefused"));
+    world.edit_member("bob", "bob", |member| member.spec.key_change = None);
+    world.settle();
+    assert!(is_in_force(&world, &old));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Members that are put out of force, and come back.
 
 use super::*;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 #[test]
 fn a_removed_member_s_entry_goes_with_the_new_epoch_in_one_write_and_its_binding_after_it() {
@@ -158,6 +159,24 @@ fn a_suspension_that_is_interrupted_after_any_write_ends_with_the_epoch_recorded
         assert_eq!(world.keyring().spec.epochs.len(), 2, "interrupted after {interrupted_after}");
         assert!(world.member_status("web").wrapped_keys.is_empty());
     }
+}
+
+/// C6, T26: a finalizer that a member puts on its own VaultMember keeps the object, not the membership.
+#[test]
+fn a_member_that_is_being_deleted_is_removed_whatever_holds_its_object() {
+    let mut world = World::with_vault();
+    world.add_account("team-a", "web");
+    world.invite_account("web", "member", "alice");
+    world.settle();
+    assert!(world.keys().member("web").is_some());
+    let mut held = world.member("web").as_ref().clone();
+    held.metadata.finalizers = Some(vec![String::from("example.com/stay")]);
+    held.metadata.deletion_timestamp = Some(Time(world.now));
+    world.update(|caches| &caches.members, held);
+    world.settle();
+    assert!(world.keys().member("web").is_none());
+    let bound = world.caches.bindings.all();
+    assert!(bound.iter().all(|binding| !subjects(binding).contains(&"web")));
 }
 
 #[test]
