@@ -25,6 +25,12 @@ pub(super) fn of(
             if !is_variable(&name) {
                 return refuse("has a name that no variable can have: leave --item-names out");
             }
+            if steers_programs(&name) {
+                return refuse(&format!(
+                    "would be variable {name}, by which loaders, shells or git choose what they run: whoever may write \
+                     the Connection would choose it for you"
+                ));
+            }
             if value.expose().contains(&0) {
                 return refuse("holds a zero byte, which no variable can: it is for files");
             }
@@ -44,6 +50,32 @@ fn name(alias: &str, item: &str) -> String {
         |letter: char| if letter.is_ascii_alphanumeric() { letter.to_ascii_uppercase() } else { '_' };
     let name: String = format!("{alias}_{item}").chars().map(capital).collect();
     if name.starts_with(|first: char| first.is_ascii_digit()) { format!("_{name}") } else { name }
+}
+
+/// Whether a variable makes some program run something else. A credential is never named so by accident.
+fn steers_programs(name: &str) -> bool {
+    const NAMES: [&str; 15] = [
+        "PATH",
+        "HOME",
+        "SHELL",
+        "IFS",
+        "ENV",
+        "BASH_ENV",
+        "PROMPT_COMMAND",
+        "EDITOR",
+        "VISUAL",
+        "PAGER",
+        "LESSOPEN",
+        "NODE_OPTIONS",
+        "RUBYOPT",
+        "JAVA_TOOL_OPTIONS",
+        "KUBECONFIG",
+    ];
+    const GIT: [&str; 8] =
+        ["SSH", "SSH_COMMAND", "ASKPASS", "PROXY_COMMAND", "EXTERNAL_DIFF", "EDITOR", "PAGER", "EXEC_PATH"];
+    NAMES.contains(&name)
+        || ["LD_", "DYLD_", "PYTHON", "PERL5"].iter().any(|start| name.starts_with(start))
+        || name.strip_prefix("GIT_").is_some_and(|rest| GIT.contains(&rest) || rest.starts_with("CONFIG"))
 }
 
 fn is_variable(name: &str) -> bool {
@@ -85,6 +117,21 @@ mod tests {
         assert_eq!(names(&[app.clone(), app], false), Err(Failure::USAGE), "the same twice");
         assert_eq!(names(&[released("x", &[("a.b", "v")])], true), Err(Failure::USAGE));
         assert_eq!(names(&[released("x", &[("a", "v\0")])], false), Err(Failure::USAGE));
+        for (alias, item) in [
+            ("git", "ssh-command"),
+            ("git", "config_count"),
+            ("ld", "preload"),
+            ("bash", "env"),
+            ("node", "options"),
+        ] {
+            assert_eq!(
+                names(&[released(alias, &[(item, "v")])], false),
+                Err(Failure::USAGE),
+                "{alias} {item}"
+            );
+        }
+        assert_eq!(names(&[released("x", &[("PATH", "v")])], true), Err(Failure::USAGE));
+        assert_eq!(names(&[released("git", &[("token", "v")])], false), Ok(vec!["GIT_TOKEN".into()]));
         assert_eq!(names(&[released("1x", &[("a", "v")])], false), Ok(vec!["_1X_A".into()]));
     }
 }
