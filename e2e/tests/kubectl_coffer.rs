@@ -221,7 +221,7 @@ async fn a_wrong_step_at_each_point_says_what_to_do_and_has_its_exit_code() -> R
         })
         .await?;
         bob.fails(&coffer("accept"), 2, "key new").await?;
-        bob.fails(&coffer("set github --from-file token=/dev/null"), 3, "no member of vault").await?;
+        bob.fails(&coffer("set github --from-file token=/dev/null"), 3, "cannot get resource").await?;
         bob.done(&coffer("key new --no-passphrase")).await?;
         bob.done(&coffer("accept")).await?;
         let said = bob.done(&coffer("accept")).await?;
@@ -251,6 +251,10 @@ async fn a_wrong_step_at_each_point_says_what_to_do_and_has_its_exit_code() -> R
         // A judged change is not made.
         alice.done(&coffer("share github --members alice --dry-run")).await?;
         ensure!(alice.done(&coffer("who-can read github -o name")).await? == "alice\nbob\n");
+
+        // Both the key before and the next one vouched; the next one opens what was shared.
+        let read = bob.done(&coffer("get github token --key ~/next")).await?;
+        ensure!(read == "ghp_value", "{read}");
 
         // He leaves.
         alice.fails(&coffer("members remove bob"), 2, "--yes").await?;

@@ -190,13 +190,16 @@ fn known_vault(facts: &Facts, mut keys: OpenKeyring, now: Timestamp, rng: &mut i
     let members = members::statuses(facts, &keys, &register, now, rng);
     let bindings = bindings::plan(facts, &register);
     plan.writes.extend(members.taken.into_iter().map(|change| Write::MemberStatus(Box::new(change))));
-    plan.writes.extend(bindings.gone.into_iter().map(|binding| Write::DeleteBinding(Box::new(binding))));
+    // Who has just accepted looks on: their right to look as invitees goes only once they have it as members.
+    let (last, gone) = bindings.gone.into_iter().partition::<Vec<_>, _>(bindings::is_of_invited);
+    plan.writes.extend(gone.into_iter().map(|binding| Write::DeleteBinding(Box::new(binding))));
     let former = register.former_owners.iter().cloned();
     plan.writes.extend(former.map(|member| Write::DeleteMember(Box::new(member))));
     plan.writes.extend(register.missing.iter().cloned().map(|member| Write::CreateMember(Box::new(member))));
     plan.writes.extend(members.given.into_iter().map(|change| Write::MemberStatus(Box::new(change))));
     plan.writes.extend(bindings.new.into_iter().map(|binding| Write::CreateBinding(Box::new(binding))));
     plan.writes.extend(bindings.changed.into_iter().map(|binding| Write::ApplyBinding(Box::new(binding))));
+    plan.writes.extend(last.into_iter().map(|binding| Write::DeleteBinding(Box::new(binding))));
     let wanted = status::of(facts, &keys, members.counts, register.ready(), causes.first(), now);
     plan.push_status(facts, wanted);
     plan

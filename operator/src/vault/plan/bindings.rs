@@ -63,7 +63,13 @@ pub(super) fn plan(facts: &Facts, register: &Register) -> Bindings {
         }
     }
     bindings.gone.extend(present.into_values().cloned());
+    bindings.changed.sort_by_key(is_of_invited);
     bindings
+}
+
+/// Whether a binding is that of those who may only answer.
+pub(super) fn is_of_invited(binding: &RoleBinding) -> bool {
+    binding.role_ref.name == format!("coffer-vault-{INVITED}")
 }
 
 /// The level of those who may only answer.
