@@ -77,6 +77,12 @@ fn forms(value: &[u8]) -> Vec<Zeroizing<Vec<u8>>> {
         text(url_encoded(value, false, true)),
         text(url_encoded(value, true, true)),
     ];
+    // `base64` breaks its lines at 76 columns, PEM at 64.
+    let encoded = Zeroizing::new(STANDARD.encode(value));
+    for width in [64, 76].into_iter().filter(|width| encoded.len() > *width) {
+        let lines = encoded.as_bytes().chunks(width).filter(|line| line.len() >= SHORTEST_LINE);
+        forms.extend(lines.map(|line| Zeroizing::new(line.to_vec())));
+    }
     // Inside a longer base64 text the value begins anywhere in a group of three, and so it ends: what of it is sure.
     for (skipped, first) in [(0, 0), (1, 2), (2, 3)] {
         let mut shifted = vec![0; skipped];
@@ -221,6 +227,22 @@ mod tests {
         let mut shown = redactor.push(br#"{"a":{"b":"line \"one\"\nline two of it"}}"#);
         shown.extend(redactor.end());
         assert_eq!(String::from_utf8_lossy(&shown), r#"{"a":{"b":"[redacted]"}}"#);
+    }
+
+    /// T30: as `base64` prints what is long.
+    #[test]
+    fn a_long_value_in_base64_is_taken_out_line_by_line() {
+        let value: Vec<u8> = (0..160_u8).map(|n| b'!' + n % 90).collect();
+        let patterns = Patterns::of([value.as_slice()]);
+        let encoded = STANDARD.encode(&value);
+        for width in [64, 76] {
+            let lines: Vec<&[u8]> = encoded.as_bytes().chunks(width).collect();
+            let mut redactor = Redactor::new(&patterns);
+            let mut shown = redactor.push(&lines.join(&b'\n'));
+            shown.extend(redactor.end());
+            let expected = vec!["[redacted]"; lines.len()].join("\n");
+            assert_eq!(String::from_utf8_lossy(&shown), expected, "{width}");
+        }
     }
 
     #[test]
