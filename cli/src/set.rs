@@ -17,6 +17,7 @@ use crate::{
     pins,
     sealing::{self, Place},
     settings::Settings,
+    share,
     values::Sources,
     wait::{self, Look, Waiting},
 };
@@ -62,6 +63,9 @@ pub(crate) async fn run(
         )));
     }
     let mut fields = arguments.settings.fields(Some(&facts.active()))?;
+    let listed = fields.get("members").and_then(Value::as_array).into_iter().flatten();
+    let listed: Vec<String> = listed.filter_map(Value::as_str).map(String::from).collect();
+    share::unknown(desk, &facts, &listed);
     let owner = owner(cluster, &facts, before.as_ref(), name).await?;
     let sealed = seal(desk, cluster, &facts.vault, arguments, &owner).await?;
     if before.is_none() && sealed.is_empty() {

@@ -139,7 +139,8 @@ fn shown(scope: &Scope, owner: &str) -> String {
     }
 }
 
-fn unknown(desk: &mut Desk<'_>, facts: &Facts, members: &[String]) {
+/// A word about names of a scope that are nobody's yet: they may be typing errors.
+pub(crate) fn unknown(desk: &mut Desk<'_>, facts: &Facts, members: &[String]) {
     for name in members.iter().filter(|name| *name != "*") {
         if !facts.views.iter().any(|view| view.name == *name) {
             desk.note(&format!(

@@ -39,15 +39,16 @@ async fn a_typed_value_is_sealed_here_and_only_the_operator_opens_it() {
     let mut world = nothing_there("alice");
     world.person.types = ["ghp_hunter2"].into();
     let words =
-        ["set", "github", "--item", "token", "--members", "bob,carol", "--provider", "github", "--no-wait"];
+        ["set", "github", "--item", "token", "--members", "bob,dave", "--provider", "github", "--no-wait"];
     let said = world.run(&words).await;
     assert_eq!(
         said.answer(),
-        "Connection 'github' in vault 'team' is made:\n  item token: added\n  members: bob, carol\n  provider: github\n"
+        "Connection 'github' in vault 'team' is made:\n  item token: added\n  members: bob, dave\n  provider: github\n"
     );
+    assert!(said.notes.contains("'dave' is no member of vault 'team' yet"), "{said:?}");
     let (method, _, body) = world.written().remove(0);
     assert_eq!(method, "POST");
-    assert_eq!(body["spec"]["members"], json!(["bob", "carol"]));
+    assert_eq!(body["spec"]["members"], json!(["bob", "dave"]));
     assert_eq!(opened(&world, "token", &body["spec"]["sealedData"]["token"]), "ghp_hunter2");
     let everything = format!("{said:?}{body}");
     assert!(!everything.contains("hunter2"), "nothing that is printed or sent holds it");
