@@ -202,3 +202,16 @@ fn service_account_names_are_taken_apart_exactly() {
         assert_eq!(user(name).service_account(), None, "{name}");
     }
 }
+
+/// C6: also where a finalizer keeps the object.
+#[test]
+fn whoever_is_being_deleted_is_no_member() {
+    let mut leaving = member("bob", json!({}));
+    let keyring = keyring(json!([registered("bob", "member")]));
+    let views = |member: &VaultMember| {
+        from_register(&vault(json!({})), Some(&keyring), std::slice::from_ref(member), now())
+    };
+    assert!(views(&leaving).iter().any(|view| view.name == "bob" && view.is_active()));
+    leaving.metadata.deletion_timestamp = leaving.metadata.creation_timestamp.clone();
+    assert!(views(&leaving).iter().all(|view| view.name != "bob"));
+}

@@ -245,6 +245,31 @@ fn a_pinned_invite_takes_no_acceptance_without_the_key() {
     assert!(is_in_force(&world, &pinned));
 }
 
+/// C5: what lists a member is wrapped anew for the next key, and never for none.
+#[test]
+fn connections_that_list_a_member_follow_its_change_of_keys() {
+    let mut world = invited();
+    let (old, new) = (secret(MemberKeyKind::Ed25519), secret(MemberKeyKind::Ed25519));
+    let proof = signed(&world, &old, &old);
+    accept(&mut world, json!({"publicKey": public(&old), "proof": proof}));
+    world.add_connection("github", Some(&["bob"]), &[("token", "1")], "alice");
+    world.settle();
+    let kids = |world: &World| -> Vec<String> {
+        let envelope = world.envelope("github");
+        let own = envelope.spec.slots.iter().filter(|slot| slot.name.as_deref() == Some("bob"));
+        own.map(|slot| slot.wrap.kid.clone()).collect()
+    };
+    let kid = |key: &MemberSecretKey| Kid::Public(key.public().fingerprint()).to_string();
+    assert_eq!(kids(&world), [kid(&old)]);
+    let good = json!({
+        "publicKey": public(&new), "proof": signed(&world, &new, &new),
+        "oldPublicKey": public(&old), "oldProof": signed(&world, &new, &old),
+    });
+    change(&mut world, "bob", good);
+    assert!(is_in_force(&world, &new));
+    assert_eq!(kids(&world), [kid(&new)]);
+}
+
 #[test]
 fn a_change_that_is_taken_back_leaves_the_key_in_force_known() {
     let mut world = invited();
