@@ -35,7 +35,7 @@ keys! {
     ACCEPT = "coffer.dev/accept" on "annotation of a ServiceAccount":
         "`<vault-namespace>/<vault>`: this ServiceAccount, of another namespace than the vault's, accepts its invite there.";
     DEFAULT_VAULT = "coffer.dev/is-default-vault" on "annotation of a Vault":
-        "`true`: Connections of this namespace that name no vault belong to this one; one per namespace, else one for the cluster.";
+        "`true`: Connections of this namespace that name no vault belong to this one; with `spec.access.namespaces` of `All` or a selector also those of these namespaces, where they have no default of their own. One per namespace, and one for others in the cluster.";
     RESTORE = "coffer.dev/restore" on "annotation of a Vault":
         "`<old uid>`, set by a restore user: the Keyring and Envelopes of the Vault that had this uid are adopted.";
     APPLIED_ITEMS = "coffer.dev/applied-items" on "annotation of a Connection":

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use coffer_crds::{Connection, Envelope, Keyring, Subject, Vault, VaultMember, annotations};
-use coffer_policy::release::alias;
+use coffer_crds::{Connection, Envelope, Keyring, Subject, Vault, VaultMember};
+use coffer_policy::{home, release::alias};
 use k8s_openapi::api::{
     core::v1::{Namespace, ServiceAccount},
     rbac::v1::RoleBinding,
@@ -42,11 +42,9 @@ impl Caches {
     /// Empty caches.
     pub fn new() -> Self {
         Self {
-            vaults: Cache::new(
-                |vault| {
-                    if is_default(vault) { vec![String::from(DEFAULT_TERM)] } else { Vec::new() }
-                },
-            ),
+            vaults: Cache::new(|vault| {
+                if home::is_default(vault) { vec![String::from(DEFAULT_TERM)] } else { Vec::new() }
+            }),
             members: Cache::new(member_terms),
             connections: Cache::new(connection_terms),
             keyrings: Cache::new(|_| Vec::new()),
@@ -88,25 +86,22 @@ impl Caches {
     }
 
     /// The vault that a Connection belongs to: the one it names, else its namespace's default, else the cluster's.
-    /// Of several defaults the oldest counts.
     pub fn vault_key_of(&self, connection: &Connection) -> Option<Key> {
         if let Some(named) = vault_of(connection) {
             return Some(named);
         }
-        let mut defaults = self.vaults.having(DEFAULT_TERM);
-        defaults.sort_by_key(|vault| (vault.metadata.creation_timestamp.clone(), vault.metadata.uid.clone()));
-        let here = connection.namespace();
-        let own = defaults.iter().find(|vault| vault.namespace() == here);
-        let open = |vault: &&std::sync::Arc<Vault>| {
-            vault.spec.access.namespaces != coffer_crds::NamespaceAccess::Same
-        };
-        own.or_else(|| defaults.iter().find(open)).map(|vault| Key::of(vault.as_ref()))
+        let defaults = self.vaults.having(DEFAULT_TERM);
+        let namespace = connection.namespace().unwrap_or_default();
+        let labels = self.namespaces.get(&Key::new("", &namespace)).and_then(|it| it.metadata.labels.clone());
+        let found =
+            home::default_of(defaults.iter().map(AsRef::as_ref), &namespace, &labels.unwrap_or_default());
+        found.map(Key::of)
     }
 
     /// The Connections of a vault, those that name none included.
     pub fn connections_of(&self, vault: &Key) -> BTreeSet<Key> {
         let mut keys: BTreeSet<Key> = self.connections.keys_having(&vault_term(vault)).into_iter().collect();
-        if self.vaults.get(vault).is_some_and(|vault| is_default(&vault)) {
+        if self.vaults.get(vault).is_some_and(|vault| home::is_default(&vault)) {
             let unnamed = self.connections.having(DEFAULT_TERM);
             let ours = unnamed.iter().filter(|found| self.vault_key_of(found).as_ref() == Some(vault));
             keys.extend(ours.map(|found| Key::of(found.as_ref())));
@@ -123,15 +118,7 @@ impl Default for Caches {
 
 /// The vault that a Connection names, if it names one.
 pub fn vault_of(connection: &Connection) -> Option<Key> {
-    let reference = connection.spec.vault.as_ref()?;
-    let name = reference.name.as_deref().filter(|name| !name.is_empty())?;
-    let namespace = reference.namespace.clone().filter(|namespace| !namespace.is_empty());
-    Some(Key::new(namespace.or_else(|| connection.namespace()).unwrap_or_default(), name))
-}
-
-/// Whether a Vault is marked as a default one.
-pub fn is_default(vault: &Vault) -> bool {
-    vault.annotations().get(annotations::DEFAULT_VAULT).is_some_and(|value| value == "true")
+    home::named(connection).map(|(namespace, name)| Key::new(namespace, name))
 }
 
 /// Term of what belongs to a vault.

@@ -8,12 +8,14 @@
 //! | [`release`] | may this caller have these credentials (every door) |
 //! | [`writes`] | may this author make this difference (webhook and operator) |
 //! | [`resolve`] | which Connection does a word mean |
+//! | [`home`] | which vault does a Connection belong to |
 //! | [`access`] | may Connections and pods be in this namespace |
 //! | [`names`] | the names that operator and webhook must derive alike |
 
 pub mod access;
 #[cfg(test)]
 mod fixtures;
+pub mod home;
 pub mod identity;
 pub mod names;
 pub mod release;

@@ -4,7 +4,7 @@ use super::{AskedFacts, Facts, Hidden, Key, SubjectIndex, TargetFacts, VaultFact
 use coffer_broker_api::ConnectionReference;
 use coffer_crds::{Connection, Envelope, Keyring, Vault, VaultMember, conditions::GUARDED};
 use coffer_policy::{
-    Caller, access,
+    Caller, access, home,
     resolve::{ResolveError, candidates, connection_ref},
 };
 use coffer_runtime::{Readiness, Shutdown, Store, StoreOptions, store, store::observed_store};
@@ -251,11 +251,10 @@ pub struct Unresolved {
     pub error: ResolveError,
 }
 
-/// The vault that a Connection names; its namespace defaults to the Connection's.
+/// The vault that a Connection names. Admission writes the default one down, so that none is looked for here.
 fn vault_of(connection: &Connection) -> Option<Key> {
-    let vault = connection.spec.vault.as_ref()?;
-    let namespace = vault.namespace.as_ref().or(connection.metadata.namespace.as_ref())?;
-    Some(Key { namespace: namespace.clone(), name: vault.name.clone()? })
+    let (namespace, name) = home::named(connection)?;
+    Some(Key { namespace: namespace.to_owned(), name: name.to_owned() })
 }
 
 fn find<K>(store: &Store<K>, key: &Key) -> Option<Arc<K>>

@@ -4,7 +4,7 @@ use std::{
 };
 
 use coffer_crds::{Connection, Subject, Vault, VaultMember};
-use coffer_policy::release::alias;
+use coffer_policy::{home, release::alias};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::ResourceExt as _;
 
@@ -274,12 +274,9 @@ fn account(member: &VaultMember) -> Option<Key> {
     }
 }
 
-/// The Vault that a Connection names; its namespace defaults to the Connection's.
+/// The Vault that a Connection names.
 pub fn named_vault(connection: &Connection) -> Option<Key> {
-    let vault = connection.spec.vault.as_ref()?;
-    let name = vault.name.as_ref().filter(|name| !name.is_empty())?;
-    let namespace = vault.namespace.clone().filter(|namespace| !namespace.is_empty());
-    Some(Key::new(namespace.or_else(|| connection.metadata.namespace.clone()).unwrap_or_default(), name))
+    home::named(connection).map(|(namespace, name)| Key::new(namespace, name))
 }
 
 fn drop_from<K: std::hash::Hash + Eq>(index: &mut HashMap<K, BTreeSet<Key>>, at: &K, key: &Key) {

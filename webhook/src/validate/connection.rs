@@ -1,10 +1,8 @@
 //! Connections: who may write one, into which vault, as whose; and the sealing of what it brings.
 
-use std::sync::Arc;
-
-use coffer_crds::{Connection, Vault, annotations::DEFAULT_VAULT};
+use coffer_crds::{Connection, Vault};
 use coffer_keys::{VaultId, intake::IntakePublicKey};
-use coffer_policy::{Caller, Scope, access, release::alias, writes};
+use coffer_policy::{Caller, Scope, access, home, release::alias, writes};
 use kube::{CustomResourceExt as _, ResourceExt as _};
 use rand_core::CryptoRng;
 use serde_json::{Value, json};
@@ -220,13 +218,14 @@ impl Write {
             return Ok((key, false));
         }
         let namespace = self.new.metadata.namespace.as_deref().unwrap_or_default();
-        let vault = default_vault(tables, namespace).ok_or_else(|| {
+        let vaults = tables.vaults().map(AsRef::as_ref);
+        let vault = home::default_of(vaults, namespace, &tables.namespace_labels(namespace)).ok_or_else(|| {
             let problem = format!(
                 "names no vault, and neither namespace '{namespace}' nor the cluster has a default one: set spec.vault.name"
             );
             Refusal::field("spec.vault", problem)
         })?;
-        Ok((Key::of(vault.as_ref()), true))
+        Ok((Key::of(vault), true))
     }
 
     /// Whether that vault is in another namespace than the Connection, where its author need not be able to see it.
@@ -268,22 +267,6 @@ impl Write {
         }
         writes::connection(&self.caller, &view, self.old.as_ref(), Some(new))
     }
-}
-
-/// The default vault of a namespace: the oldest one marked there, else the oldest one marked elsewhere that admits the
-/// namespace.
-fn default_vault<'a>(tables: &'a Tables, namespace: &str) -> Option<&'a Arc<Vault>> {
-    let labels = tables.namespace_labels(namespace);
-    let mut marked: Vec<_> = tables.vaults().filter(|vault| is_default(vault)).collect();
-    marked.sort_by_key(|vault| (vault.metadata.creation_timestamp.clone(), vault.metadata.uid.clone()));
-    let here = |vault: &&&Arc<Vault>| vault.metadata.namespace.as_deref() == Some(namespace);
-    let own = marked.iter().find(here);
-    own.or_else(|| marked.iter().find(|vault| access::admits(vault, namespace, &labels))).copied()
-}
-
-/// Whether a Vault is marked as a default one.
-pub fn is_default(vault: &Vault) -> bool {
-    vault.annotations().get(DEFAULT_VAULT).is_some_and(|value| value == "true")
 }
 
 /// The vault's id and the key that values are sealed to.

@@ -1,13 +1,13 @@
 //! Vaults: who may change one, and who owns a new one.
 
 use coffer_crds::{NamedSubject, ServiceAccountSubject, Subject, Vault, annotations::DEFAULT_VAULT};
-use coffer_policy::{Caller, roles, writes};
+use coffer_policy::{Caller, home, roles, writes};
 use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
 use super::{
-    Circumstances, Facts, SpecSchema, caller, check_form, check_subject, clear_up, connection::is_default,
-    from_policy, malformed, owners, refuse, spec_schema, stored, typed,
+    Circumstances, Facts, SpecSchema, caller, check_form, check_subject, clear_up, from_policy, malformed,
+    owners, refuse, spec_schema, stored, typed,
 };
 use crate::{
     draft::Draft,
@@ -37,10 +37,8 @@ pub async fn admit(
     let changed = creating || differs(draft.object(), old, STAMPS);
     let (mark, mark_before) = (mark(draft.object()), mark(old));
     check_mark(mark, mark_before)?;
-    let is_default = |mark: Option<&str>| mark == Some("true");
-    let marked = is_default(mark) && !is_default(mark_before);
     // What is as it was passes whatever it is, so that metadata tools work.
-    if changed || is_default(mark) != is_default(mark_before) {
+    if changed || mark != mark_before {
         let mut new: Vault = typed(draft.object(), &SCHEMA)?;
         new.metadata.namespace = Some(request.namespace.clone());
         let stored: Option<Vault> = if creating { None } else { stored(&request) };
@@ -52,7 +50,7 @@ pub async fn admit(
             check_form(draft.object(), if mending { &Value::Null } else { old }, &SCHEMA)?;
             check_fields(&new)?;
         }
-        directory.wait(|tables| judge(tables, &caller, stored.as_ref(), &new, marked, circumstances)).await?;
+        directory.wait(|tables| judge(tables, &caller, stored.as_ref(), &new, circumstances)).await?;
     }
     stamp(&mut draft, &["spec", "lastWriter"], old, &request.user_info, changed)?;
     Ok(Admitted { patch: draft.into_patch(), warnings: Vec::new() })
@@ -112,10 +110,10 @@ fn judge(
     caller: &Caller,
     stored: Option<&Vault>,
     new: &Vault,
-    marked: bool,
     circumstances: &Circumstances<'_>,
 ) -> Look<Result<(), Refusal>> {
-    if marked && let Err(refusal) = only_default(tables, new) {
+    if let Err(refusal) = only_default(tables, stored, new) {
+        // The other one may have been unmarked or deleted a moment ago.
         return Look::Unless(Err(refusal));
     }
     let Some(stored) = stored else {
@@ -170,19 +168,32 @@ fn mark(vault: &Value) -> Option<&str> {
     vault.pointer("/metadata/annotations")?.get(DEFAULT_VAULT)?.as_str()
 }
 
-/// One default vault per namespace; the operator takes the oldest where two were made at once.
-fn only_default(tables: &Tables, new: &Vault) -> Result<(), Refusal> {
+/// C2: a namespace has one default vault, and so has the cluster; where two were made at once the oldest counts. What
+/// a vault was before, it stays. The cluster's is meant for everybody, so its name is nobody's secret.
+fn only_default(tables: &Tables, stored: Option<&Vault>, new: &Vault) -> Result<(), Refusal> {
     let this = Key::of(new);
-    let other = tables
-        .vaults()
-        .filter(|vault| is_default(vault))
-        .map(|vault| Key::of(vault.as_ref()))
-        .find(|other| other.namespace == this.namespace && *other != this);
-    other.map_or(Ok(()), |other| {
-        Err(Refusal::BeUnique(format!(
+    let becomes = |what: fn(&Vault) -> bool| what(new) && !stored.is_some_and(what);
+    let other = |what: fn(&Vault) -> bool, of_namespace: Option<&str>| {
+        let others = tables.vaults().filter(|vault| what(vault)).map(|vault| Key::of(vault.as_ref()));
+        let mut others = others.filter(|other| *other != this);
+        others.find(|other| of_namespace.is_none_or(|namespace| other.namespace == namespace))
+    };
+    if becomes(home::is_default)
+        && let Some(other) = other(home::is_default, Some(&this.namespace))
+    {
+        return Err(Refusal::BeUnique(format!(
             "metadata.annotations: Vault '{other}' is this namespace's default already; take its mark away first"
-        )))
-    })
+        )));
+    }
+    if becomes(home::is_cluster_default)
+        && let Some(other) = other(home::is_cluster_default, None)
+    {
+        return Err(Refusal::BeUnique(format!(
+            "metadata.annotations: Vault '{other}' is the cluster's default already; take its mark away first, or let \
+             this one be its own namespace's alone, with spec.access.namespaces: Same"
+        )));
+    }
+    Ok(())
 }
 
 fn check_fields(vault: &Vault) -> Result<(), Refusal> {

@@ -87,6 +87,39 @@ async fn a_second_default_vault_of_a_namespace_is_refused() {
     assert!(write(&directory, "carol", &second, &Value::Null).await.is_ok());
 }
 
+/// C2: one default vault for the cluster, in whatever namespace; a namespace's own ones do not count.
+#[tokio::test]
+async fn a_second_default_vault_of_the_cluster_is_refused() {
+    let custodian = Custodian::new();
+    let directory = cluster(&custodian);
+    let marked = |namespace: &str, name: &str, access: &str| {
+        let spec = json!({"owners": [{"user": {"name": "carol"}}], "access": {"namespaces": access}});
+        let mut vault = vault(namespace, name, spec, custodian.status());
+        vault["metadata"]["annotations"] = json!({"coffer.dev/is-default-vault": "true"});
+        vault
+    };
+    put(&directory, marked("x", "own", "Same"));
+    let first = marked("platform", "everyones", "All");
+    assert!(write(&directory, "carol", &first, &Value::Null).await.is_ok());
+    put(&directory, first.clone());
+    let refusal = "metadata.annotations: Vault 'platform/everyones' is the cluster's default already; take its mark away first, or let this one be its own namespace's alone, with spec.access.namespaces: Same";
+    let second = marked("z", "second", "All");
+    let text = write(&directory, "carol", &second, &Value::Null).await.expect_err("two").to_string();
+    assert_eq!(text, refusal);
+    // Nor by opening one that was its own namespace's.
+    let own = marked("z", "second", "Same");
+    assert!(write(&directory, "carol", &own, &Value::Null).await.is_ok());
+    put(&directory, own.clone());
+    put(&directory, member("z", "carol", user("second", "carol", "owner"), "Active"));
+    let text = write(&directory, "carol", &second, &own).await.expect_err("two").to_string();
+    assert_eq!(text, refusal);
+    // What is one already is not asked about again, also where a race made two.
+    put(&directory, second.clone());
+    let mut changed = second.clone();
+    changed["spec"]["memberTTL"] = "90d".into();
+    assert!(write(&directory, "carol", &changed, &second).await.is_ok());
+}
+
 #[tokio::test]
 async fn a_default_mark_that_is_neither_true_nor_false_is_refused() {
     let directory = cluster(&Custodian::new());

@@ -87,6 +87,47 @@ async fn a_connection_without_a_vault_goes_to_the_default_one() {
     assert!(text.starts_with("spec.vault: never changes"), "{text}");
 }
 
+/// C2, C12: one vault for everybody. Each has a `github/default` of their own, in a namespace of their own.
+#[tokio::test]
+async fn two_owners_in_the_default_vault_do_not_collide_and_one_owner_does() {
+    let world = World::new();
+    let spec =
+        json!({"owners": [{"user": {"name": "alice"}}], "sharing": "Owner", "access": {"namespaces": "All"}});
+    let mut everyones = vault("platform", "everyones", spec, world.custodian.status());
+    everyones["metadata"]["annotations"] = json!({"coffer.dev/is-default-vault": "true"});
+    put(&world.directory, everyones);
+    put(&world.directory, member("platform", "alice", user("everyones", "alice", "owner"), "Active"));
+    put(&world.directory, member("platform", "bob", user("everyones", "bob", "member"), "Active"));
+    let in_namespace = |namespace: &str, name: &str, mut spec: Value| {
+        spec["vault"] = Value::Null;
+        let mut manifest = manifest(spec);
+        manifest["metadata"] =
+            json!({"namespace": namespace, "name": name, "uid": format!("uid-{namespace}-{name}")});
+        manifest
+    };
+    let github = json!({"provider": "github", "stringData": {"token": "v"}});
+    for who in ["alice", "bob"] {
+        let manifest = in_namespace(who, "github", github.clone());
+        let (stored, warnings) = world.write(who, &manifest, &Value::Null).await.expect("a member");
+        assert_eq!(stored["spec"]["owner"], who);
+        assert_eq!(stored["spec"]["vault"], json!({"name": "everyones", "namespace": "platform"}));
+        assert_eq!(warnings, Vec::<String>::new(), "nothing is told of what others have");
+        put(&world.directory, stored);
+    }
+    let again = in_namespace("bob", "again", github.clone());
+    let text = world.update("bob", &again, &Value::Null).await.expect_err("twice").to_string();
+    assert_eq!(
+        text,
+        "spec.connectionName: Connection 'bob/github' of the same owner is 'github/default' already"
+    );
+    // C2: nobody is a member by the vault's being the default.
+    let text = world
+        .update("mallory", &in_namespace("m", "github", github), &Value::Null)
+        .await
+        .expect_err("no member");
+    assert!(text.to_string().contains("that 'mallory' is a member of"), "{text}");
+}
+
 #[tokio::test]
 async fn a_vault_without_an_intake_key_is_waited_for_and_then_said_to_be_unready() {
     let world = World::new();
