@@ -205,6 +205,13 @@ fn in_scope(
         if !admits || !has_files(connection) || allowed(pod, memberships, &[this], now).is_err() {
             continue;
         }
+        if let Some(own) = own_instead(tables, view, candidate) {
+            warnings.push(format!(
+                "Connection '{key}' is left out of this pod: its own '{own}' has the alias '{}' as well",
+                candidate.alias
+            ));
+            continue;
+        }
         if phase(connection) == Some(ConnectionPhase::Ready) {
             chosen.push((candidate.name.clone(), connection));
             continue;
@@ -218,6 +225,17 @@ fn in_scope(
     chosen.sort_by_key(|connection| Key::of(connection.as_ref()));
     distinct(&chosen)?;
     Ok((Choice { connections: keys(&chosen), warnings }, ready))
+}
+
+/// C12: one's own goes first. Otherwise whoever shares a credential of the same alias would keep the pod from starting.
+/// So it is also while the own one is not Ready: another's must not take its place in the pod's files.
+fn own_instead(tables: &Tables, view: &[Candidate], shared: &Candidate) -> Option<Key> {
+    let mut own = view.iter().filter(|own| own.relation == Relation::Own && own.alias == shared.alias);
+    let own = own.find_map(|own| {
+        let key = Key::new(&own.namespace, &own.name);
+        tables.connection(&key).is_some_and(|connection| has_files(connection)).then_some(key)
+    });
+    own.filter(|_| shared.relation != Relation::Own)
 }
 
 fn membership_of<'a>(connection: &Connection, memberships: &'a [Membership]) -> Option<&'a Membership> {

@@ -238,6 +238,52 @@ async fn two_credentials_of_one_alias_are_refused_unless_one_is_named() {
     assert_eq!(after["spec"]["volumes"][1], volume("a/gh2"));
 }
 
+/// C12: whoever shares a `github` of theirs takes nothing from who has one already, and stops no pod of theirs.
+#[tokio::test]
+async fn ones_own_goes_before_what_another_shares_under_the_same_alias() {
+    let directory = shared();
+    let mut own = credential("gh2", json!({"alias": "github", "members": []}));
+    own["spec"]["owner"] = "web".into();
+    put(&directory, own.clone());
+    let (after, warnings) = create(&directory, &pod("web", None)).await.expect("must be admitted");
+    assert_eq!(after["spec"]["volumes"][1], volume("a/gh2"));
+    assert_eq!(
+        warnings,
+        ["Connection 'a/github' is left out of this pod: its own 'a/gh2' has the alias 'github' as well"]
+    );
+    let after = injected(&directory, &pod("web", Some("github"))).await;
+    assert_eq!(after["spec"]["volumes"][1], volume("a/gh2"));
+    // Not for files: then they are not in each other's way.
+    own["spec"]["inject"] = json!({"files": {"disabled": true}});
+    put(&directory, own);
+    assert_eq!(injected(&directory, &pod("web", None)).await["spec"]["volumes"][1], volume("a/github"));
+}
+
+/// C14: in a vault of everybody's, what was never shared with a pod is absent for it.
+#[tokio::test]
+async fn what_was_never_shared_looks_absent_to_a_pod_of_a_vault_where_each_keeps_their_own() {
+    let custodian = Custodian::new();
+    let directory = cluster(&custodian);
+    let owners = json!({"owners": [{"user": {"name": "alice"}}], "sharing": "Owner"});
+    put(&directory, vault("a", "team", owners, custodian.status()));
+    put(&directory, credential("github", json!({})));
+    let refusal = |word: &'static str| {
+        let directory = directory.clone();
+        async move {
+            let refusal = refused(&directory, &pod("web", Some(word))).await;
+            (refusal.status(), refusal.to_string().replace(word, "…"))
+        }
+    };
+    assert_eq!(refusal("github").await, refusal("absent").await);
+    assert_eq!(refusal("a/github").await, refusal("a/absent").await);
+    assert_eq!(injected(&directory, &pod("web", None)).await, pod("web", None));
+    put(&directory, credential("github", json!({"members": ["web"]})));
+    assert_eq!(
+        injected(&directory, &pod("web", Some("github"))).await["spec"]["volumes"][1],
+        volume("a/github")
+    );
+}
+
 #[tokio::test]
 async fn words_that_cannot_be_names_are_refused_with_the_accepted_form() {
     for words in ["git hub", "a/b/c", "github,,slack", "../etc", "ü"] {
