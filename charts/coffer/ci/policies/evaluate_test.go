@@ -18,6 +18,7 @@ import (
 	"k8s.io/apiserver/pkg/admission/plugin/webhook/matchconditions"
 	apiservercel "k8s.io/apiserver/pkg/apis/cel"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 	"k8s.io/apiserver/pkg/cel/environment"
 )
 
@@ -32,6 +33,8 @@ type request struct {
 	subresource string
 	object, old object
 	namespace   *core.Namespace
+	// authorizer answers for by; nil where the policy does not ask.
+	authorizer authorizer.Authorizer
 }
 
 // object is a Kubernetes object as decoded JSON.
@@ -95,7 +98,7 @@ func refusals(t *testing.T, policy *admissionregistration.ValidatingAdmissionPol
 	}
 	attributes := admission.NewAttributesRecord(r.object.runtime(), r.old.runtime(), gvk, namespace.Name, "x", gvr, r.subresource, r.operation, nil, false, r.by)
 	versioned := &admission.VersionedAttributes{Attributes: attributes, VersionedKind: gvk, VersionedObject: admission.NewLazyObject(r.object.runtime()), VersionedOldObject: admission.NewLazyObject(r.old.runtime())}
-	result := validator.Validate(context.Background(), gvr, versioned, nil, namespace, apiservercel.RuntimeCELCostBudget, nil)
+	result := validator.Validate(context.Background(), gvr, versioned, nil, namespace, apiservercel.RuntimeCELCostBudget, r.authorizer)
 	messages := []string{}
 	for _, decision := range result.Decisions {
 		if decision.Evaluation == validating.EvalError {

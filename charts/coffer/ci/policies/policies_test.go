@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizer"
 )
 
 // credential names what a request was authenticated by; one sent with --as has none.
@@ -281,5 +283,56 @@ func TestTheOperatorBindsItsOwnRolesOnly(t *testing.T) {
 		{"deletes another's binding", "coffer-bindings", on(operator, admission.Delete, nil, theirs), true},
 		{"binds a namesake Role", "coffer-bindings", on(operator, admission.Create, namesake, nil), true},
 		{"others do as before", "coffer-bindings", on(alice, admission.Delete, nil, theirs), false},
+	})
+}
+
+// C2: whose vault is the default of namespaces that are not its owners' gets credentials that were not meant for it.
+func TestOnlyWhoMayMakeVaultsEverywhereMakesADefaultOfOtherNamespaces(t *testing.T) {
+	vault := func(mark string, access any, more string) object {
+		spec := map[string]any{"memberTTL": more}
+		if access != nil {
+			spec["access"] = map[string]any{"namespaces": access}
+		}
+		o := made(spec)
+		if mark != "" {
+			o["metadata"].(map[string]any)["annotations"] = map[string]any{"coffer.dev/is-default-vault": mark}
+		}
+		return o
+	}
+	selector := map[string]any{"selector": map[string]any{"matchLabels": map[string]any{"team": "a"}}}
+	wider := map[string]any{"selector": map[string]any{}}
+	// May create Vaults in namespace team, and everywhere if so.
+	rights := func(everywhere bool) authorizer.Authorizer {
+		return authorizer.AuthorizerFunc(func(_ context.Context, a authorizer.Attributes) (authorizer.Decision, string, error) {
+			asked := a.GetAPIGroup() == "coffer.dev" && a.GetResource() == "vaults" && a.GetVerb() == "create"
+			if asked && (a.GetNamespace() == "team" || everywhere && a.GetNamespace() == "") {
+				return authorizer.DecisionAllow, "", nil
+			}
+			return authorizer.DecisionNoOpinion, "", nil
+		})
+	}
+	const policy = "coffer-defaults"
+	on := func(object, old object, everywhere bool) request {
+		operation := admission.Create
+		if old != nil {
+			operation = admission.Update
+		}
+		return request{by: alice, operation: operation, resource: "vaults", object: object, old: old, authorizer: rights(everywhere)}
+	}
+	expect(t, []expectation{
+		{"no default, open to all", policy, on(vault("", "All", ""), nil, false), false},
+		{"marked as none, open to all", policy, on(vault("false", "All", ""), nil, false), false},
+		{"a namespace's own", policy, on(vault("true", "Same", ""), nil, false), false},
+		{"a namespace's own, without access", policy, on(vault("true", nil, ""), nil, false), false},
+		{"the cluster's, by whoever has one namespace", policy, on(vault("true", "All", ""), nil, false), true},
+		{"the cluster's, by whoever has all", policy, on(vault("true", "All", ""), nil, true), false},
+		{"that of some, by whoever has one namespace", policy, on(vault("true", selector, ""), nil, false), true},
+		{"a mark on an open one", policy, on(vault("true", "All", ""), vault("", "All", ""), false), true},
+		{"an opened default", policy, on(vault("true", "All", ""), vault("true", "Same", ""), false), true},
+		{"more namespaces", policy, on(vault("true", wider, ""), vault("true", selector, ""), false), true},
+		{"another change, by an owner", policy, on(vault("true", "All", "90d"), vault("true", "All", ""), false), false},
+		{"no change", policy, on(vault("true", selector, ""), vault("true", selector, ""), false), false},
+		{"no default any more", policy, on(vault("", "All", ""), vault("true", "All", ""), false), false},
+		{"closed", policy, on(vault("true", "Same", ""), vault("true", "All", ""), false), false},
 	})
 }
