@@ -10,6 +10,7 @@
 //! | [`standing`] | whether a member is in force: what both reconciles follow |
 //! | [`apply`], [`report`], [`meters`] | the one way to write, and what people see |
 //! | [`leading`] | what runs while this replica leads |
+//! | [`default_vault`] | the vault that the chart installs |
 //! | [`uninstall`] | whether the installation may go |
 //!
 //! Every reconcile is `fetch → plan → apply → report`; `plan` is pure.
@@ -19,6 +20,7 @@ pub mod cache;
 pub mod caches;
 pub mod connection;
 pub mod context;
+pub mod default_vault;
 pub mod events;
 pub mod installation;
 pub mod leading;
@@ -84,6 +86,15 @@ pub enum Command {
             default_value = "helm rollback RELEASE REVISION, with the revision that helm history shows"
         )]
         to_keep: String,
+    },
+    /// Make a Vault and its namespace where there are none, and leave what is there as it is
+    MakeVault {
+        /// The Vault's manifest, in JSON
+        #[arg(value_parser = default_vault::read)]
+        manifest: Box<coffer_crds::Vault>,
+        /// Seconds to wait for an API server or a webhook that does not answer yet
+        #[arg(long, value_name = "SECONDS", default_value_t = 240)]
+        patience: u64,
     },
 }
 

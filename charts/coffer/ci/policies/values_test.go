@@ -96,6 +96,9 @@ func TestValuesOutOfRangeAreRefusedWithTheirPath(t *testing.T) {
 		{"networkPolicy.metricsFrom[0].namespace=monitoring", "/networkPolicy/metricsFrom/0"},
 		{"restoreUsers[0]=*", "/restoreUsers/0"},
 		{"rootOfTrust=none", "/rootOfTrust"},
+		{"defaultVault.owners[0]=alice", "/defaultVault/owners/0"},
+		{"defaultVault.access=Everybody", "/defaultVault/access"},
+		{"defaultVault.namespace=Vaults", "/defaultVault/namespace"},
 	} {
 		t.Run(c.set, func(t *testing.T) {
 			t.Parallel()
