@@ -1,131 +1,16 @@
 //! People share a vault from their terminals: with certificates for the API server, an SSH key, and the plugin.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use coffer_crds::{Custody, MemberPhase, VaultMember};
-use e2e::cluster::Cluster;
+use e2e::guide;
 use e2e::install;
 use e2e::namespace::Namespace;
 use e2e::team::INJECTED;
-use e2e::users::User;
+use e2e::terminal::Person;
 use e2e::wait;
-use k8s_openapi::api::core::v1 as core;
-use kube::Api;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use tokio::io::AsyncWriteExt as _;
-use tokio::process::Command;
-
-/// Somebody at a terminal of their own: a home, a kubeconfig, kubectl and the plugin in the PATH.
-struct Person {
-    home: tempfile::TempDir,
-    kubeconfig: PathBuf,
-    path: String,
-    checkout: PathBuf,
-}
-
-/// What a command said.
-#[derive(Debug)]
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-impl Person {
-    fn new(cluster: &Cluster, name: &str) -> Result<Self> {
-        let kubeconfig = User::new(cluster, name, &[])?.kubeconfig().to_path_buf();
-        Self::with(cluster, kubeconfig)
-    }
-
-    fn admin(cluster: &Cluster) -> Result<Self> {
-        Self::with(cluster, cluster.layout().kubeconfig("admin"))
-    }
-
-    fn with(cluster: &Cluster, kubeconfig: PathBuf) -> Result<Self> {
-        let home = tempfile::tempdir().context("make a home")?;
-        let path = format!(
-            "{}:{}:/usr/local/bin:/usr/bin:/bin",
-            home.path().display(),
-            cluster.layout().bin().display()
-        );
-        Ok(Self { home, kubeconfig, path, checkout: cluster.layout().checkout().to_path_buf() })
-    }
-
-    fn home(&self) -> &Path {
-        self.home.path()
-    }
-
-    /// What they type into a shell, from the top of the checkout.
-    async fn types(&self, script: &str, input: Option<&str>) -> Result<Said> {
-        let mut shell = Command::new("bash");
-        shell
-            .args(["-euo", "pipefail", "-c", script])
-            .current_dir(&self.checkout)
-            .env_clear()
-            .env("HOME", self.home())
-            .env("PATH", &self.path)
-            .env("KUBECONFIG", &self.kubeconfig)
-            .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let mut child = shell.spawn().context("start a shell")?;
-        if let (Some(input), Some(mut stdin)) = (input, child.stdin.take()) {
-            let _ = stdin.write_all(input.as_bytes()).await;
-        }
-        let output = child.wait_with_output().await.context("wait for the shell")?;
-        Ok(Said {
-            code: output.status.code().unwrap_or(-1),
-            out: String::from_utf8_lossy(&output.stdout).into_owned(),
-            err: String::from_utf8_lossy(&output.stderr).into_owned(),
-        })
-    }
-
-    async fn done(&self, script: &str) -> Result<String> {
-        let said = self.types(script, None).await?;
-        ensure!(said.code == 0, "{script}: {} {} {}", said.code, said.out, said.err);
-        Ok(said.out)
-    }
-
-    async fn fails(&self, script: &str, code: i32, text: &str) -> Result<()> {
-        let said = self.types(script, None).await?;
-        ensure!(
-            said.code == code,
-            "{script}: {code} was expected, not {} {} {}",
-            said.code,
-            said.out,
-            said.err
-        );
-        ensure!(said.err.contains(text), "{script}: '{text}' is not in: {}", said.err);
-        Ok(())
-    }
-}
-
-/// The guide's blocks: who types them, and what.
-fn blocks(guide: &str) -> Vec<(String, String)> {
-    guide
-        .split("<!-- as ")
-        .skip(1)
-        .map(|part| {
-            let (who, rest) = part.split_once(" -->").unwrap();
-            let (_, rest) = rest.split_once("```console\n").unwrap();
-            let (script, _) = rest.split_once("```").unwrap();
-            (who.to_owned(), script.to_owned())
-        })
-        .collect()
-}
-
-async fn gone(cluster: &Cluster, names: &[&str]) -> Result<()> {
-    let namespaces: Api<core::Namespace> = Api::all(cluster.client().await?);
-    for name in names {
-        let _ = namespaces.delete(name, &kube::api::DeleteParams::default()).await;
-        wait::absent(&namespaces, name, wait::SOON * 2).await?;
-    }
-    Ok(())
-}
 
 /// C40: the guide, as it is written.
 #[tokio::test]
@@ -133,31 +18,9 @@ async fn the_guide_to_team_sharing_works_as_it_is_written() -> Result<()> {
     let cluster = install::installed().await?;
     // For the lock that tests share; the guide makes its own namespaces.
     Namespace::lend(&cluster, "guide", &[], async |_| {
-        let guide = fs::read_to_string(cluster.layout().checkout().join("docs/guides/team-sharing.md"))?;
+        let people = [("alice", &[][..]), ("bob", &[]), ("carol", &[])];
         let own = ["coffer-team", "coffer-ci"];
-        gone(&cluster, &own).await?;
-        let people =
-            ["alice", "bob", "carol"].map(|name| Person::new(&cluster, name).map(|person| (name, person)));
-        let mut people: Vec<_> = people.into_iter().collect::<Result<_>>()?;
-        people.push(("admin", Person::admin(&cluster)?));
-        let blocks = blocks(&guide);
-        ensure!(blocks.len() > 8, "the guide has {} blocks only", blocks.len());
-        let mut told = String::new();
-        let mut failed = None;
-        for (who, script) in &blocks {
-            let (_, person) = people.iter().find(|(name, _)| name == who).with_context(|| who.clone())?;
-            match person.done(script).await {
-                Ok(out) => told.push_str(&out),
-                Err(error) => {
-                    failed = Some(error.context(format!("{who}, after: {told}")));
-                    break;
-                }
-            }
-        }
-        gone(&cluster, &own).await?;
-        if let Some(error) = failed {
-            return Err(error);
-        }
+        let told = guide::follow(&cluster, "docs/guides/team-sharing.md", &people, &own).await?;
         for expected in [
             "Vault 'team' made in namespace 'coffer-team'.",
             "Invited user:bob to vault 'team' as member 'bob', with role 'member'.",
@@ -183,7 +46,7 @@ async fn the_guide_to_team_sharing_works_as_it_is_written() -> Result<()> {
 async fn a_wrong_step_at_each_point_says_what_to_do_and_has_its_exit_code() -> Result<()> {
     let cluster = install::installed().await?;
     Namespace::lend(&cluster, "steps", &[INJECTED], async |ns| {
-        let (alice, bob) = (Person::new(&cluster, "alice")?, Person::new(&cluster, "bob")?);
+        let (alice, bob) = (Person::new(&cluster, "alice", &[])?, Person::new(&cluster, "bob", &[])?);
         let coffer = |words: &str| format!("kubectl coffer -n {} {words}", ns.name());
         let all = |person: &str| format!("create rolebinding {person} --clusterrole=edit --user={person}");
         ns.kubectl().run(all("alice").split(' ')).ok().await?;
@@ -279,7 +142,7 @@ async fn a_wrong_step_at_each_point_says_what_to_do_and_has_its_exit_code() -> R
 async fn a_manifest_that_was_sealed_without_a_cluster_is_applied_from_git() -> Result<()> {
     let cluster = install::installed().await?;
     Namespace::lend(&cluster, "git", &[], async |ns| {
-        let alice = Person::new(&cluster, "alice")?;
+        let alice = Person::new(&cluster, "alice", &[])?;
         ns.kubectl()
             .run(["create", "rolebinding", "alice", "--clusterrole=edit", "--user=alice"])
             .ok()
