@@ -118,16 +118,30 @@ async fn another_members_connection_and_the_last_owner_are_not_deleted_by_others
         ensure!(ns.api::<Connection>().get_opt("github").await?.is_some());
         ensure!(ns.api::<VaultMember>().get_opt("alice").await?.is_some());
 
-        // The garbage collector takes a Connection that belongs to something else, and asks nobody.
+        // The garbage collector takes what was made as something else's, and asks nobody.
         ns.kubectl().run(["create", "configmap", "parent"]).ok().await?;
         let parent = ns.api::<core::ConfigMap>().get("parent").await?;
-        let reference = json!({"metadata": {"ownerReferences": [
+        let references = json!([
             {"apiVersion": "v1", "kind": "ConfigMap", "name": "parent", "uid": parent.metadata.uid},
-        ]}});
-        let patch = ["patch", "connection", "github", "--type", "merge", "-p", &reference.to_string()];
-        ns.kubectl().run(patch).ok().await?;
+        ]);
+        let mut owned = team.manifest("owned", &["*"], &[("token", "of-alice")]);
+        owned["metadata"]["ownerReferences"] = references.clone();
+        alice.apply(&owned.to_string()).await?;
+        team.ready("owned").await?;
+        // Made to belong to something afterwards, it would be deleted past everybody who decides: not even an
+        // administrator does that by an update, to whichever kind.
+        let reference = json!({"metadata": {"ownerReferences": references}}).to_string();
+        for (kind, name) in
+            [("connection", "github"), ("vault", "team"), ("vaultmember", "bob"), ("keyring", "team")]
+        {
+            let patch = ["patch", kind, name, "--type", "merge", "-p", &reference];
+            let said = ns.kubectl().run(patch).refused().await?;
+            ensure!(said.contains("metadata.ownerReferences"), "{kind}: {said}");
+        }
         ns.kubectl().run(["delete", "configmap", "parent"]).ok().await?;
-        wait::absent(&ns.api::<Connection>(), "github", wait::SOON).await
+        wait::absent(&ns.api::<Connection>(), "owned", wait::SOON).await?;
+        ensure!(ns.api::<Connection>().get_opt("github").await?.is_some());
+        Ok(())
     })
     .await
 }

@@ -268,6 +268,44 @@ func TestRequestsBelongToTheirRequester(t *testing.T) {
 	})
 }
 
+// The garbage collector deletes what belongs to something that is gone, and asks no webhook.
+func TestReferencesToOwnersAreAddedByTheOperatorAlone(t *testing.T) {
+	owned := func(references ...any) object {
+		return made(map[string]any{}).with("metadata", map[string]any{"name": "x", "namespace": "team", "ownerReferences": references})
+	}
+	reference := func(uid, name string) map[string]any {
+		return map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": uid}
+	}
+	leads := func(value any) map[string]any {
+		led := reference("1", "a")
+		led["controller"] = value
+		return led
+	}
+	unblocked := reference("1", "a")
+	unblocked["blockOwnerDeletion"] = false
+	const policy = "coffer-owner-references"
+	on := func(by user.Info, resource string, to, from object) request {
+		return request{by: by, operation: admission.Update, resource: resource, object: to, oldObject: from}
+	}
+	bare, one := made(map[string]any{}), owned(reference("1", "a"))
+	cases := []expectation{
+		{"the operator adds one", policy, on(operator, "vaultmembers", one, bare), false},
+		{"an impostor adds one", policy, on(impostor, "vaultmembers", one, bare), true},
+		{"one goes", policy, on(alice, "connections", bare, one), false},
+		{"one stays", policy, on(alice, "connections", one, one), false},
+		{"of two one goes", policy, on(alice, "connections", owned(reference("2", "b")), owned(reference("1", "a"), reference("2", "b"))), false},
+		{"one comes beside another", policy, on(alice, "connections", owned(reference("1", "a"), reference("2", "b")), one), true},
+		{"one comes to point to nothing", policy, on(alice, "connections", owned(reference("1", "gone")), one), true},
+		{"one comes to be the controller", policy, on(alice, "connections", owned(leads(true)), one), true},
+		{"one is said not to be the controller", policy, on(alice, "connections", owned(leads(false)), one), false},
+		{"the collector unblocks", policy, on(collector, "connections", owned(unblocked), one), false},
+	}
+	for _, resource := range []string{"vaults", "vaultmembers", "connections", "accesstokens", "keyrings", "envelopes"} {
+		cases = append(cases, expectation{resource + " gain none", policy, on(mallory, resource, one, bare), true})
+	}
+	expect(t, cases)
+}
+
 func TestTheOperatorBindsItsOwnRolesOnly(t *testing.T) {
 	binding := func(kind, role string) object {
 		return object{"metadata": map[string]any{"name": "x"}, "roleRef": map[string]any{"kind": kind, "name": role}}
