@@ -3,10 +3,12 @@
 mod open;
 mod plan;
 mod registers;
+mod seen;
 mod size;
 mod trail;
 
 pub use registers::Registers;
+pub use seen::Seen;
 
 use crate::{
     audit::{Actor, AuditLog, DenialBudget},
@@ -35,6 +37,8 @@ pub struct Releaser {
     pub keys: Keys,
     /// Which registers were found to be the operator's.
     pub registers: Registers,
+    /// How new the Envelopes were that were released from.
+    pub seen: Seen,
     /// Which signatures of Envelopes and wrapped vault keys held.
     pub signatures: CheckedSignatures,
     /// The log that every release is in first.

@@ -14,7 +14,7 @@ use crate::{
     limits::LocalWindows,
     metrics::{AuditHealth, BrokerMetrics},
     peers::ReadyReplicas,
-    release::{Registers, Releaser, SharedReleaser},
+    release::{Registers, Releaser, Seen, SharedReleaser},
 };
 use anyhow::Context as _;
 use coffer_keys::signature::CheckedSignatures;
@@ -81,6 +81,7 @@ fn releaser(
         reread: Box::new(ApiServerReread::new(client.clone())),
         keys: Keys::follow(files, readiness.check("keys"), shutdown),
         registers: Registers::default(),
+        seen: Seen::default(),
         signatures: CheckedSignatures::default(),
         audit,
         limits: Box::new(LocalWindows::default()),

@@ -29,7 +29,7 @@ documented! {
     READY = "Ready" on "Vault, VaultMember, Connection, AccessToken":
         "`True`: what the spec asks for is in effect. `False`: it is not, and the reason says why. `Unknown`: not looked at yet.";
     ROTATION_PENDING = "RotationPending" on "Vault, Connection":
-        "`True`: an epoch or data key has to be turned over and has not been yet; the reason is the cause.";
+        "Of a Vault `True`: a new epoch waits until every member holds its key; new values of Connections that all members share wait with it. Of a Connection `True`: its Envelope is not sealed in the vault's epoch. The reason is the cause.";
     ROTATING = "Rotating" on "Vault":
         "`True`: a turn-over of epochs is under way; counts are in `status.rotation`.";
     PROVIDER_ROTATION_ADVISED = "ProviderRotationAdvised" on "Connection":

@@ -1,5 +1,5 @@
 use crate::limits::VAULT_ID_PATTERN;
-use crate::{Custody, Subject, Wrap};
+use crate::{Custody, EnvelopeMember, Subject, Wrap};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -88,6 +88,20 @@ pub struct Epoch {
     pub created_at: Time,
     /// The vault key, wrapped for the custodian.
     pub wrapped: Wrap,
+    /// Why it took the place of the one before. Empty for a vault's first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 4096), extend("x-kubernetes-list-type" = "atomic"))]
+    pub causes: Vec<EpochCause>,
+}
+
+/// One reason why a vault's keys were turned over.
+#[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, JsonSchema)]
+pub struct EpochCause {
+    /// A reason of `Rotating`.
+    pub reason: String,
+    /// The VaultMember that knows the keys before this one and is not to know this one. Absent when it is about nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<EnvelopeMember>,
 }
 
 /// What the operator recorded of a member when it took effect.

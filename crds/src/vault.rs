@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
     printcolumn(name = "Message", type_ = "string", json_path = r#".status.conditions[?(@.type=="Ready")].message"#, priority = 1),
     printcolumn(name = "Invited", type_ = "integer", json_path = ".status.members.invited", priority = 1),
     printcolumn(name = "Epoch", type_ = "integer", json_path = ".status.keyEpoch", priority = 1),
-    printcolumn(name = "Rotation", type_ = "string", json_path = r#".status.conditions[?(@.type=="RotationPending")].reason"#, priority = 1),
+    printcolumn(name = "Rotation", type_ = "string", json_path = r#".status.conditions[?(@.type=="Rotating")].reason"#, priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new(crate::rules::NAME).message(crate::rules::NAME_MESSAGE),
 )]
@@ -150,12 +150,17 @@ pub enum Verb {
 
 /// When keys are turned over without another cause.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, JsonSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct RotationSpec {
     /// Time from one turn-over to the next: a whole number and `h`, `d`, `w` or `m` (30 days), such as `30d`. Absent:
     /// never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 7), regex(pattern = crate::duration::PATTERN))]
     pub interval: Option<String>,
+    /// Turn the keys over once, at this moment or as soon as it has passed, such as `2026-11-25T22:00:00Z`. Keys made
+    /// since then answer it. `kubectl coffer rotate` sets it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_at: Option<Time>,
 }
 
 /// What the operator says of a Vault. Everything here can be rebuilt from the Keyring and the specs.
@@ -214,7 +219,7 @@ pub struct RotationStatus {
     /// The epoch that it leads to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target_epoch: Option<i64>,
-    /// Why: reasons of `RotationPending`.
+    /// Why: reasons of `Rotating`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
     pub causes: Vec<String>,

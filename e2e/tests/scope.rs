@@ -119,27 +119,19 @@ async fn a_removed_member_loses_its_keys_its_bindings_and_every_release() -> Res
         wait::object(
             &ns.api::<Vault>(),
             "team",
-            "the turn-over to be announced",
+            "everything to be sealed under new keys",
             wait::SOON,
             |found: Option<&Vault>| {
-                found
-                    .and_then(|found| found.status.as_ref())
-                    .is_some_and(|status| is_true(&status.conditions, conditions::ROTATION_PENDING))
+                let status = found.and_then(|found| found.status.as_ref());
+                status.is_some_and(|status| status.key_epoch == Some(2) && status.rotation.is_none())
             },
         )
         .await?;
-        wait::object(
-            &ns.api::<Connection>(),
-            "github",
-            "the turn-over to be announced",
-            wait::SOON,
-            |found: Option<&Connection>| {
-                found
-                    .and_then(|found| found.status.as_ref())
-                    .is_some_and(|status| is_true(&status.conditions, conditions::ROTATION_PENDING))
-            },
-        )
-        .await?;
+        let envelope = ns.api::<Envelope>().get("github").await?;
+        assert_eq!(envelope.spec.epoch, 2);
+        let connection = ns.api::<Connection>().get("github").await?;
+        let conditions = connection.status.unwrap_or_default().conditions;
+        assert!(is_true(&conditions, conditions::PROVIDER_ROTATION_ADVISED), "{conditions:?}");
         assert!(ns.api::<VaultMember>().get_opt("web").await?.is_none());
 
         // The others notice nothing, and the running pod keeps the files it has.

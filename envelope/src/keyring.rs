@@ -6,7 +6,9 @@ use crate::encoding::{number, unwrap, whole_seconds, wrap};
 use crate::error::{EnvelopeError, KeyringError, SealError};
 use crate::register::{MemberKek, subject_ref};
 use crate::{signed, vault_key};
-use coffer_crds::{Epoch, IntakeGeneration, KeyringSpec, RegisteredMember, Wrap, WrappedVaultKey};
+use coffer_crds::{
+    Epoch, EpochCause, IntakeGeneration, KeyringSpec, RegisteredMember, Wrap, WrappedVaultKey,
+};
 use coffer_keys::context::{EpochContext, VaultKeyContext};
 use coffer_keys::hierarchy::{self, CustodianRoot, VaultKey};
 use coffer_keys::member_key::MemberPublicKey;
@@ -15,7 +17,7 @@ use coffer_keys::wrap::WrappingKey;
 use coffer_keys::{FormatError, VaultId};
 use jiff::Timestamp;
 use rand_core::CryptoRng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 mod intake;
 mod proof;
@@ -76,7 +78,7 @@ impl Custodian {
             members: Vec::new(),
             changed: true,
         };
-        keyring.insert_epoch(1, now, rng);
+        keyring.insert_epoch(1, Vec::new(), now, rng);
         keyring
     }
 
@@ -149,6 +151,16 @@ impl OpenKeyring {
         self.current
     }
 
+    /// The newest epoch whose key is held: the current one, or the one that waits to take its place.
+    pub fn newest(&self) -> i64 {
+        self.epochs.last_key_value().map_or(self.current, |(epoch, _)| *epoch)
+    }
+
+    /// The oldest epoch whose key is held: something may still be sealed in it.
+    pub fn oldest(&self) -> i64 {
+        self.epochs.first_key_value().map_or(self.current, |(epoch, _)| *epoch)
+    }
+
     /// Every epoch whose key is held, oldest first.
     pub fn epochs(&self) -> impl Iterator<Item = &Epoch> {
         self.epochs.values().map(|epoch| &epoch.entry)
@@ -211,25 +223,42 @@ impl OpenKeyring {
     }
 
     /// Adds the next epoch beside the others, with a new vault key; [`OpenKeyring::set_current`] makes it current.
-    pub fn add_epoch(&mut self, now: Timestamp, rng: &mut impl CryptoRng) -> i64 {
-        let next = self.epochs.last_key_value().map_or(self.current, |(epoch, _)| *epoch) + 1;
-        self.insert_epoch(next, now, rng);
+    ///
+    /// An epoch that was added before and never became current goes: nothing is sealed in it, and whoever the new one
+    /// is to shut out may know its key. Its causes are the new one's too; its number is not used again.
+    pub fn add_epoch(
+        &mut self,
+        causes: impl IntoIterator<Item = EpochCause>,
+        now: Timestamp,
+        rng: &mut impl CryptoRng,
+    ) -> i64 {
+        let next = self.newest() + 1;
+        let waiting = self.epochs.split_off(&(self.current + 1));
+        let mut all: BTreeSet<EpochCause> =
+            waiting.into_values().flat_map(|epoch| epoch.entry.causes).collect();
+        all.extend(causes);
+        self.insert_epoch(next, all.into_iter().collect(), now, rng);
         next
     }
 
     /// Adds an epoch numbered by the time, above all that clients may have seen: after a restore.
     pub fn add_epoch_by_time(&mut self, now: Timestamp, rng: &mut impl CryptoRng) -> i64 {
-        let next = self.epochs.last_key_value().map_or(self.current, |(epoch, _)| *epoch) + 1;
-        let next = next.max(now.as_second());
-        self.insert_epoch(next, now, rng);
+        let next = (self.newest() + 1).max(now.as_second());
+        self.insert_epoch(next, Vec::new(), now, rng);
         next
     }
 
-    fn insert_epoch(&mut self, epoch: i64, now: Timestamp, rng: &mut impl CryptoRng) {
+    fn insert_epoch(
+        &mut self,
+        epoch: i64,
+        causes: Vec<EpochCause>,
+        now: Timestamp,
+        rng: &mut impl CryptoRng,
+    ) {
         let unsigned = u64::try_from(epoch).expect("epochs count up from 1");
         let key = VaultKey::generate(unsigned, rng);
         let wrapped = key.wrap_for_custodian(&self.key, self.vault_id, self.signing.public(), rng);
-        let entry = Epoch { epoch, created_at: whole_seconds(now).into(), wrapped: wrap(&wrapped) };
+        let entry = Epoch { epoch, created_at: whole_seconds(now).into(), wrapped: wrap(&wrapped), causes };
         self.epochs.insert(epoch, OpenEpoch { key, entry });
         self.changed = true;
     }
@@ -311,6 +340,11 @@ impl OpenKeyring {
             uid: &member.uid,
         };
         Ok(vault_key::seal(&opened.key, epoch, kek.wrap_to(), &context, &self.signing, rng))
+    }
+
+    /// Whether anything can be wrapped for a member: its key, if it brought one, is at hand and is the register's.
+    pub fn can_wrap(&self, member: &RegisteredMember, key: Option<&MemberPublicKey>) -> bool {
+        self.member_kek(&Recipient { member, key }).is_ok()
     }
 
     /// Whether a member's wrapped vault key is of this Keyring, for this member and its present key, so that it

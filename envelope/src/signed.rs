@@ -4,7 +4,8 @@ use crate::encoding::{base64, decode, decode32, length, number, seconds, unwrap}
 use crate::error::KeyringError;
 use crate::register::subject_ref;
 use coffer_crds::{
-    Author, Custody, EnvelopeScope, EnvelopeSpec, IntakeKey, KeyringSpec, RegisteredMember, SlotRecipient,
+    Author, Custody, EnvelopeScope, EnvelopeSpec, EpochCause, IntakeKey, KeyringSpec, RegisteredMember,
+    SlotRecipient,
 };
 use coffer_keys::intake::IntakePublicKey;
 use coffer_keys::signature::{Message, Signature, SignatureKind, VaultPublicKey};
@@ -44,7 +45,14 @@ pub(crate) fn keyring(spec: &KeyringSpec) -> Result<Message, FormatError> {
         message
             .number(number("epochs.epoch", epoch.epoch)?)
             .time(seconds("epochs.createdAt", epoch.created_at.0)?)
-            .wrap(&unwrap(&epoch.wrapped)?);
+            .wrap(&unwrap(&epoch.wrapped)?)
+            .number(length(epoch.causes.len()));
+        for EpochCause { reason, member } in &epoch.causes {
+            message
+                .text(reason)
+                .optional(member.as_ref().map(|member| member.name.as_bytes()))
+                .optional(member.as_ref().map(|member| member.uid.as_bytes()));
+        }
     }
     message.number(length(spec.members.len()));
     for member in &spec.members {

@@ -269,18 +269,30 @@ impl OpenEnvelope<'_, '_> {
     }
 
     /// The same values under a new data key in the current epoch, for another access: a narrowing, another owner, a
-    /// new epoch, another key of a member. The version stays.
+    /// new epoch, another key of a member. The version stays. `lost` are members that may know these values and lose
+    /// access to them; who is noted already is not noted twice.
     ///
     /// # Errors
     /// [`SealError`].
-    pub fn reseal(&self, access: &Access<'_>, rng: &mut impl CryptoRng) -> Result<EnvelopeSpec, SealError> {
+    pub fn reseal(
+        &self,
+        access: &Access<'_>,
+        lost: &[Advised],
+        rng: &mut impl CryptoRng,
+    ) -> Result<EnvelopeSpec, SealError> {
         let mut items = BTreeMap::new();
         for (name, value) in self.items()? {
             let sealed = &self.spec().items[&name].sealed_sha256;
             let sealed_sha256 = decode32("items.sealedSHA256", sealed)?;
             items.insert(name, Item { value, sealed_sha256 });
         }
-        self.keyring.fill(self.next_revision(), access, items, rng)
+        let mut spec = self.next_revision();
+        for lost in lost {
+            if spec.advised.iter().all(|known| known.member != lost.member) {
+                spec.advised.push(Advised { at: whole_seconds(lost.at.0).into(), ..lost.clone() });
+            }
+        }
+        self.keyring.fill(spec, access, items, rng)
     }
 
     /// Other slots beside the same items, byte for byte: someone gains access and nobody loses it.

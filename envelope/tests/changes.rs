@@ -74,7 +74,7 @@ fn adding_to_the_scope_keeps_the_items_and_removing_makes_a_new_data_key() {
     let fewer = vault.access(Scope::Listed(&["alice", "web"]), &["alice", "web"]);
     assert_eq!(open.change(&fewer), Ok(Change::Reseal));
     assert_eq!(open.reslot(&fewer, &mut rng()).err(), Some(SealError::NeedsNewKey));
-    let three = open.reseal(&fewer, &mut rng()).unwrap();
+    let three = open.reseal(&fewer, &[], &mut rng()).unwrap();
     assert_ne!(three.commitment, two.commitment);
     assert!(three.items.iter().all(|(name, item)| item.ct != two.items[name].ct));
     assert!(three.items.iter().all(|(name, item)| item.sealed_sha256 == two.items[name].sealed_sha256));
@@ -169,8 +169,12 @@ fn resealing_in_a_new_epoch_keeps_the_version_and_shuts_out_who_has_no_key_of_it
     let open = vault.keyring.open_envelope("team-a", "github", &old).unwrap();
     let access = vault.access(Scope::All, &["ci"]);
     assert_eq!(open.change(&access), Ok(Change::Reseal));
-    let new = open.reseal(&access, &mut rng()).unwrap();
+    let intern =
+        coffer_crds::Advised { member: "intern".into(), reason: "MemberCouldRead".into(), at: now().into() };
+    let lost = [intern.clone(), intern.clone()];
+    let new = open.reseal(&access, &lost, &mut rng()).unwrap();
     assert_eq!((new.epoch, new.version, new.revision), (2, old.version, old.revision + 1));
+    assert_eq!(new.advised, [intern], "once, however often");
     assert_ne!(new.commitment, old.commitment);
     for name in ["web", "ci"] {
         assert_eq!(can_open(&vault, name, &new), Ok(()), "{name}");
@@ -228,7 +232,7 @@ fn another_owner_needs_a_new_data_key_and_opens_under_the_new_owners_name() {
     let mut access = vault.access(Scope::All, &[]);
     access.owner = EnvelopeMember { name: "bob".into(), uid: uid("bob") };
     assert_eq!(open.change(&access), Ok(Change::Reseal));
-    let moved = open.reseal(&access, &mut rng()).unwrap();
+    let moved = open.reseal(&access, &[], &mut rng()).unwrap();
     assert_eq!(moved.owner, access.owner);
     assert_eq!(can_open(&vault, "web", &moved), Ok(()));
 }
@@ -240,7 +244,7 @@ fn a_listed_scope_without_its_owner_is_not_sealed() {
     let open = vault.keyring.open_envelope("team-a", "github", &spec).unwrap();
     let access = vault.access(Scope::Listed(&["web"]), &["web"]);
     let refused = SealError::OwnerOutsideScope("alice".into());
-    assert_eq!(open.reseal(&access, &mut rng()).err(), Some(refused));
+    assert_eq!(open.reseal(&access, &[], &mut rng()).err(), Some(refused));
 }
 
 #[test]
@@ -305,6 +309,11 @@ fn a_keyring_is_written_when_something_changed_and_reads_back_the_same() {
     assert_eq!(reread.to_spec().revision, 2);
     assert_eq!(reread.intake_key().unwrap(), vault.keyring.intake_key().unwrap());
     assert!(reread.set_current(5).is_err());
+    let cause = |reason: &str| coffer_crds::EpochCause { reason: reason.into(), member: None };
+    assert_eq!(reread.add_epoch([cause("Requested")], now(), &mut rng()), 2);
+    assert_eq!(reread.add_epoch([cause("Interval"), cause("Requested")], now(), &mut rng()), 3);
+    let held: Vec<_> = reread.epochs().map(|epoch| (epoch.epoch, epoch.causes.len())).collect();
+    assert_eq!(held, [(1, 0), (3, 2)], "an epoch that never became current makes room, and leaves its cause");
     let epoch = reread.add_epoch_by_time(now(), &mut rng());
     assert_eq!(epoch, now().as_second());
     reread.set_current(epoch).unwrap();

@@ -117,8 +117,9 @@ func (m *maker) keyring() {
 	k.Current = 2
 	for _, e := range []uint64{1, 2} {
 		w := wrapTo(m.custodian, epochContext(m.vault, e, m.public), m.vaultKeys[e])
-		k.Epochs = append(k.Epochs, epoch{e, m.now.AddDate(0, 0, int(e)), encodeAPIWrap(w)})
+		k.Epochs = append(k.Epochs, epoch{e, m.now.AddDate(0, 0, int(e)), encodeAPIWrap(w), nil})
 	}
+	k.Epochs[1].Causes = []epochCause{{"MemberSuspended", &member{"intern", uid("intern")}}, {"Requested", nil}}
 	k.Signature = ed25519.Sign(m.signing, k.message())
 }
 

@@ -78,9 +78,15 @@ type intakeGeneration struct {
 }
 
 type epoch struct {
-	Epoch     uint64    `json:"epoch"`
-	CreatedAt time.Time `json:"createdAt"`
-	Wrapped   apiWrap   `json:"wrapped"`
+	Epoch     uint64       `json:"epoch"`
+	CreatedAt time.Time    `json:"createdAt"`
+	Wrapped   apiWrap      `json:"wrapped"`
+	Causes    []epochCause `json:"causes,omitempty"`
+}
+
+type epochCause struct {
+	Reason string  `json:"reason"`
+	Member *member `json:"member,omitempty"`
 }
 
 type subject struct {
@@ -159,6 +165,15 @@ func (k keyring) message() []byte {
 	for _, e := range k.Epochs {
 		l.number(e.Epoch).time(e.CreatedAt.Unix())
 		e.Wrapped.decode().write(l)
+		l.number(uint64(len(e.Causes)))
+		for _, c := range e.Causes {
+			l.text(c.Reason)
+			if c.Member == nil {
+				l.optional(nil).optional(nil)
+			} else {
+				l.optional([]byte(c.Member.Name)).optional([]byte(c.Member.UID))
+			}
+		}
 	}
 	l.number(uint64(len(k.Members)))
 	for _, m := range k.Members {

@@ -16,6 +16,7 @@ type vaultFile struct {
 	CustodianKey   b64                                   `json:"custodianKey"`
 	IntakeKey      intakeKey                             `json:"intakeKey"`
 	Keyring        keyring                               `json:"keyring"`
+	Former         []registered                          `json:"former,omitempty"` // who was in the register once
 	MemberKeys     map[string]vectorSecret               `json:"memberKeys"`
 	WrappedKeys    map[string][]wrappedVaultKey          `json:"wrappedKeys"`
 	Envelopes      []vaultEnvelope                       `json:"envelopes"`
@@ -56,7 +57,7 @@ func (f *vaultFile) branch(secret, name string) ([]byte, error) {
 
 // member finds the key and the register entry of a member: from nothing but its own secret, or the branch.
 func (f *vaultFile) member(name string, branch []byte) (opener, registered, error) {
-	for _, r := range f.Keyring.Members {
+	for _, r := range slices.Concat(f.Keyring.Members, f.Former) {
 		if r.Name != name {
 			continue
 		}
@@ -216,7 +217,8 @@ func (f *vaultFile) verify(check func(string, func() error)) {
 					return err
 				}
 				key, err := f.openVaultKey(with, r, w)
-				if err == nil && string(key) != string(vaultKeys[w.Epoch]) {
+				held, current := vaultKeys[w.Epoch]
+				if err == nil && current && string(key) != string(held) {
 					err = errors.New("another vault key")
 				}
 				return err

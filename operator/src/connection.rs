@@ -25,6 +25,7 @@ use crate::{
 pub async fn reconcile(connection: Arc<Connection>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let (started, key) = (Instant::now(), Key::of(connection.as_ref()));
     let result = look(connection, &context).await;
+    context.watched.queues.looked_at(&key);
     let outcome = result.as_ref().map_or_else(ReconcileError::outcome, |(outcome, _)| *outcome);
     context.meters.reconciled(Reconciled::Connection, outcome, started.elapsed());
     let (_, action) = result?;
@@ -35,10 +36,19 @@ pub async fn reconcile(connection: Arc<Connection>, context: Arc<Context>) -> Re
 async fn look(connection: Arc<Connection>, context: &Context) -> Result<(Outcome, Action), ReconcileError> {
     let unchanged = (Outcome::Unchanged, Action::await_change());
     let guards = context.guards.borrow().clone();
+    let gate;
     let plan = match &guards {
         Standing::Unknown => return Ok(unchanged),
-        Standing::Missing(why) => plan::unguarded(&connection, why, Timestamp::now()),
+        Standing::Missing(why) => {
+            gate = None;
+            plan::unguarded(&connection, why, Timestamp::now())
+        }
         Standing::AsShipped => {
+            // Held until the last write.
+            gate = match context.watched.caches.vault_key_of(&connection) {
+                Some(vault) => Some(context.gates.sealing(&vault).await),
+                None => None,
+            };
             let Some(facts) = fetch::fetch(connection.clone(), context).await? else { return Ok(unchanged) };
             plan::plan(&facts, Timestamp::now(), &mut rng())
         }
@@ -48,6 +58,7 @@ async fn look(connection: Arc<Connection>, context: &Context) -> Result<(Outcome
         context.meters.not_authorized(Reconciled::Connection);
     }
     apply::apply(&connection, plan.writes, context).await?;
+    drop(gate);
     context.announce(connection.object_ref(&()), plan.notices);
     Ok((
         outcome,

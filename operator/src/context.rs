@@ -18,6 +18,7 @@ use crate::{
     apply::{WriteError, Writer},
     cache::Key,
     events::Events,
+    gates::Gates,
     installation::{custody::Custody, guards::Standing},
     meters::{Meters, Outcome, Reconciled},
     report::Notice,
@@ -73,6 +74,8 @@ pub struct Context {
     pub operator: String,
     /// Opened Keyrings.
     pub keyrings: Keyrings,
+    /// What keeps sealing and turn-overs apart.
+    pub gates: Gates,
     /// Failures in a row.
     pub failures: Failures,
 }

@@ -26,6 +26,7 @@ use crate::{
     connection,
     context::{Context, Failures, Keyrings, ReconcileError},
     events::Events,
+    gates::Gates,
     installation::{
         bundles::Configurations,
         custody::{Custody, Keeper},
@@ -176,6 +177,7 @@ impl Installation {
             operator: operator
                 .unwrap_or_else(|| format!("system:serviceaccount:{}:coffer-operator", self.args.namespace)),
             keyrings: Keyrings::default(),
+            gates: Gates::default(),
             failures: Failures::default(),
         }
     }
@@ -238,7 +240,10 @@ async fn control<K, F>(
     let mut done = std::pin::pin!(applier(run, retry, context.clone(), store, queue, config));
     while let Some(outcome) = done.next().await {
         if let Err(controller::Error::ObjectNotFound(gone)) = outcome {
-            context.keyrings.forget_one(&Key::new(gone.namespace.clone().unwrap_or_default(), &gone.name));
+            let gone = Key::new(gone.namespace.clone().unwrap_or_default(), &gone.name);
+            context.keyrings.forget_one(&gone);
+            context.gates.forget_one(&gone);
+            context.watched.queues.looked_at(&gone);
         }
     }
 }

@@ -22,14 +22,18 @@ pub mod connection;
 pub mod context;
 pub mod default_vault;
 pub mod events;
+pub mod gates;
 pub mod installation;
 pub mod leading;
 pub mod meters;
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod properties;
 pub mod queue;
 pub mod releases;
 pub mod report;
+pub mod rotation;
 pub mod standing;
 pub mod triggers;
 pub mod uninstall;

@@ -8,6 +8,8 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
 };
 
+use crate::rotation::Step;
+
 /// What is reconciled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
 pub enum Reconciled {
@@ -30,6 +32,11 @@ pub enum Outcome {
     Conflict,
     /// It failed and is tried again later.
     Error,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StepLabel {
+    step: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -61,6 +68,7 @@ pub struct Meters {
     leader: Gauge,
     certificate_expiry: Gauge<f64, AtomicU64>,
     refused: Family<KindLabel, Counter>,
+    turned: Family<StepLabel, Counter>,
 }
 
 impl Meters {
@@ -104,6 +112,11 @@ impl Meters {
                 "Changes that were not applied because their author may not make them, by kind",
                 Family::default(),
             ),
+            turned: metrics.register(
+                "operator_rotation_steps",
+                "Steps of turn-overs of vaults' keys: an epoch was begun, became current, or was the only one left",
+                Family::default(),
+            ),
         }
     }
 
@@ -112,6 +125,18 @@ impl Meters {
         self.reconciled(Reconciled::Vault, Outcome::Unchanged, Duration::ZERO);
         self.write("Keyring", "update");
         self.not_authorized(Reconciled::Vault);
+        self.turned(Step::Begin);
+    }
+
+    /// Counts one step of a turn-over.
+    pub fn turned(&self, step: Step) {
+        let step = match step {
+            Step::Rest => return,
+            Step::Begin => "begin",
+            Step::Switch => "switch",
+            Step::Finish => "finish",
+        };
+        self.turned.get_or_create(&StepLabel { step }).inc();
     }
 
     /// Counts one reconcile.

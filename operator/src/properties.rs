@@ -67,7 +67,7 @@ fn step() -> impl Strategy<Value = Step> {
 struct History {
     world: World,
     values: BTreeMap<&'static str, String>,
-    epochs: usize,
+    current: i64,
     versions: BTreeMap<(String, String), (i64, i64)>,
     /// The newest epoch whose vault key a member, by uid, was ever given.
     known: BTreeMap<String, i64>,
@@ -82,7 +82,7 @@ impl History {
             world.invite_account(name, "member", "alice");
         }
         world.settle();
-        Self { world, values: BTreeMap::new(), epochs: 1, versions: BTreeMap::new(), known: BTreeMap::new() }
+        Self { world, values: BTreeMap::new(), current: 1, versions: BTreeMap::new(), known: BTreeMap::new() }
     }
 
     fn take(&mut self, step: &Step) {
@@ -198,8 +198,9 @@ impl History {
     fn check(&mut self) {
         let keyring = self.world.keyring();
         let keys = self.world.keys();
-        assert!(keyring.spec.epochs.len() >= self.epochs, "an epoch was lost");
-        self.epochs = keyring.spec.epochs.len();
+        assert!(keyring.spec.current >= self.current, "an epoch came back");
+        self.current = keyring.spec.current;
+        assert_eq!((keys.oldest(), keys.newest()), (keys.current(), keys.current()), "it ends in one epoch");
         let (mut in_force, mut holders) = (BTreeSet::new(), BTreeSet::new());
         for member in self.world.caches.members.all() {
             let status = member.status.clone().unwrap_or_default();
@@ -249,6 +250,7 @@ impl History {
                     }
                 }
             }
+            assert_eq!(envelope.spec.epoch, keys.current(), "{name}");
             self.everybody_opens(name, value);
             let uid = (String::from(*name), envelope.spec.connection.uid.clone());
             let seen = (envelope.spec.version, envelope.spec.revision);

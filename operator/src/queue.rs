@@ -2,7 +2,7 @@
 //! everything anyway.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -15,10 +15,16 @@ use tokio::sync::{
 
 use crate::{cache::Key, triggers::Touched};
 
-/// The two queues, and the Vaults whose counts are to be looked at a moment later.
+/// How many Connections of turn-overs are looked at at the same time. The controller has room for more, which is for
+/// whatever people do meanwhile.
+const RESEALED_AT_ONCE: usize = 6;
+
+/// The two queues, the Vaults whose counts are to be looked at a moment later, and the Connections whose turn to be
+/// sealed anew comes when others have been.
 #[derive(Default)]
 pub struct Queues {
     open: Mutex<Option<Senders>>,
+    resealing: Mutex<Resealing>,
     counts: Mutex<BTreeSet<Key>>,
     counts_wanted: Notify,
     list_complete: Notify,
@@ -27,6 +33,13 @@ pub struct Queues {
 struct Senders {
     vaults: UnboundedSender<ObjectRef<Vault>>,
     connections: UnboundedSender<ObjectRef<Connection>>,
+}
+
+/// Connections of turn-overs.
+#[derive(Default)]
+struct Resealing {
+    waiting: VecDeque<Key>,
+    running: BTreeSet<Key>,
 }
 
 /// The reading ends. The controllers that read them take each name once, however often it was queued.
@@ -50,6 +63,7 @@ impl Queues {
     pub fn close(&self) {
         *locked(&self.open) = None;
         locked(&self.counts).clear();
+        *locked(&self.resealing) = Resealing::default();
     }
 
     /// Queues what a change concerns.
@@ -63,9 +77,25 @@ impl Queues {
         for connection in &touched.connections {
             let _ = senders.connections.send(connection.to_ref());
         }
+        if !touched.resealed.is_empty() {
+            let mut resealing = locked(&self.resealing);
+            let known: BTreeSet<Key> = resealing.waiting.iter().cloned().collect();
+            resealing.waiting.extend(touched.resealed.difference(&known).cloned());
+            resealing.start(senders);
+        }
         if !touched.counts.is_empty() {
             locked(&self.counts).extend(touched.counts.iter().cloned());
             self.counts_wanted.notify_one();
+        }
+    }
+
+    /// A Connection has been looked at: if a turn-over waited for it, the next one's turn has come.
+    pub fn looked_at(&self, connection: &Key) {
+        let open = locked(&self.open);
+        let Some(senders) = open.as_ref() else { return };
+        let mut resealing = locked(&self.resealing);
+        if resealing.running.remove(connection) {
+            resealing.start(senders);
         }
     }
 
@@ -92,6 +122,16 @@ impl Queues {
     }
 }
 
+impl Resealing {
+    fn start(&mut self, senders: &Senders) {
+        while self.running.len() < RESEALED_AT_ONCE {
+            let Some(next) = self.waiting.pop_front() else { return };
+            let _ = senders.connections.send(next.to_ref());
+            self.running.insert(next);
+        }
+    }
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each holder makes one change that cannot be half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -114,6 +154,40 @@ mod tests {
         assert_eq!(receivers.vaults.recv().await.map(|found| found.name), Some(String::from("a")));
         queues.close();
         assert!(receivers.vaults.recv().await.is_none(), "closed");
+    }
+
+    /// Issue 6 §1: a turn-over throttles itself so that other work keeps going.
+    #[tokio::test]
+    async fn a_turn_over_of_a_thousand_connections_leaves_room_for_others_and_comes_to_its_end() {
+        let queues = Queues::default();
+        let mut receivers = queues.open();
+        let all: BTreeSet<Key> = (0..1000).map(|n| Key::new("ns", format!("c{n}"))).collect();
+        queues.add(&Touched { resealed: all.clone(), ..Touched::default() });
+        queues.add(&Touched { resealed: all.clone(), ..Touched::default() });
+        let other = Key::new("ns", "other");
+        queues.add(&Touched { connections: [other.clone()].into(), ..Touched::default() });
+        let mut seen = Vec::new();
+        while let Ok(next) = receivers.connections.try_recv() {
+            seen.push(Key::new("ns", next.name));
+        }
+        assert_eq!(
+            (seen.len(), seen.last()),
+            (RESEALED_AT_ONCE + 1, Some(&other)),
+            "six of them, then the other"
+        );
+        queues.looked_at(&other);
+        assert!(receivers.connections.try_recv().is_err(), "it was none of them");
+        let mut done: BTreeSet<Key> = BTreeSet::new();
+        let mut running: VecDeque<Key> = seen.into_iter().filter(|key| *key != other).collect();
+        while let Some(key) = running.pop_front() {
+            queues.looked_at(&key);
+            done.insert(key);
+            while let Ok(next) = receivers.connections.try_recv() {
+                running.push_back(Key::new("ns", next.name));
+            }
+            assert!(running.len() <= RESEALED_AT_ONCE);
+        }
+        assert_eq!(done, all);
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use coffer_crds::{
     Connection, ConnectionStatus, Envelope, Keyring, RegisteredMember, Vault, VaultMember, VaultMemberStatus,
+    conditions::READY,
 };
 use coffer_policy::roles;
 use k8s_openapi::{
@@ -31,6 +32,8 @@ pub struct Touched {
     pub counts: BTreeSet<Key>,
     /// Connections, at once.
     pub connections: BTreeSet<Key>,
+    /// Connections to seal anew in a new epoch, each when its turn comes.
+    pub resealed: BTreeSet<Key>,
 }
 
 /// A kind whose changes concern something.
@@ -112,19 +115,30 @@ impl Concerns for Keyring {
             touched.connections = caches.connections_of(&vault);
             return touched;
         };
-        let epochs = |keyring: &Keyring| {
-            let newest = keyring.spec.epochs.iter().map(|epoch| epoch.epoch).max();
-            (keyring.spec.vault_id.clone(), keyring.spec.current, newest)
-        };
-        if epochs(before) != epochs(after) {
+        if before.spec.vault_id != after.spec.vault_id {
             touched.connections = caches.connections_of(&vault);
             return touched;
+        }
+        if before.spec.current != after.spec.current {
+            // What people wait for comes first.
+            let (settled, waiting) = caches.connections_of(&vault).into_iter().partition(|key| {
+                caches.connections.get(key).is_some_and(|connection| is_settled(&connection))
+            });
+            (touched.resealed, touched.connections) = (settled, waiting);
         }
         for member in differing(&before.spec.members, &after.spec.members) {
             concern_member(&mut touched, caches, &vault, &member.name, &member.role);
         }
         touched
     }
+}
+
+/// Whether all that a Connection's spec asks for is in effect.
+fn is_settled(connection: &Connection) -> bool {
+    let status = connection.status.clone().unwrap_or_default();
+    let ready = status.conditions.iter().find(|condition| condition.type_ == READY);
+    status.observed_generation == connection.metadata.generation
+        && ready.is_some_and(|ready| ready.status == "True")
 }
 
 /// Entries that are not in both registers alike.

@@ -50,7 +50,10 @@ async fn look(vault: Arc<Vault>, context: &Context) -> Result<(Outcome, Action),
     if plan.refused > 0 && outcome == Outcome::Changed {
         context.meters.not_authorized(Reconciled::Vault);
     }
-    apply::apply(&facts, plan.writes, context).await?;
+    apply::apply(&facts, plan.writes, plan.step, context).await?;
+    if let Some(step) = plan.step {
+        context.meters.turned(step);
+    }
     context.announce(facts.vault.object_ref(&()), plan.notices);
     Ok((
         outcome,

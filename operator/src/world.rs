@@ -58,6 +58,60 @@ impl World {
         }
     }
 
+    /// The same cluster, to go another way from here.
+    pub(crate) fn fork(&self) -> Self {
+        fn copy<K: Object>(from: &Cache<K>, to: &Cache<K>) {
+            for object in from.all() {
+                to.written(object.as_ref().clone());
+            }
+        }
+        let (caches, from) = (Caches::new(), &self.caches);
+        copy(&from.vaults, &caches.vaults);
+        copy(&from.members, &caches.members);
+        copy(&from.connections, &caches.connections);
+        copy(&from.keyrings, &caches.keyrings);
+        copy(&from.envelopes, &caches.envelopes);
+        copy(&from.accounts, &caches.accounts);
+        copy(&from.bindings, &caches.bindings);
+        Self {
+            caches,
+            custody: self.custody.clone(),
+            keyrings: Keyrings::default(),
+            now: self.now,
+            serial: self.serial,
+        }
+    }
+
+    /// Whether a write of a Vault's plan finds its object as it was read.
+    pub(crate) fn fits(&self, write: &vault::plan::Write) -> bool {
+        use vault::plan::Write;
+        let caches = &self.caches;
+        match write {
+            Write::CreateKeyring(object) => caches.keyrings.get(&Key::of(object.as_ref())).is_none(),
+            Write::ReplaceKeyring(object) => is_as_read(&caches.keyrings, object.as_ref()),
+            Write::MemberStatus(change) => is_as_read(&caches.members, &change.0),
+            Write::CreateMember(object) => caches.members.get(&Key::of(object.as_ref())).is_none(),
+            Write::RaiseOwner(object) | Write::DeleteMember(object) => {
+                caches.members.get(&Key::of(object.as_ref())).is_some()
+            }
+            Write::CreateBinding(object) => caches.bindings.get(&Key::of(object.as_ref())).is_none(),
+            Write::ApplyBinding(object) | Write::DeleteBinding(object) => {
+                caches.bindings.get(&Key::of(object.as_ref())).is_some()
+            }
+            Write::VaultStatus(_) => true,
+        }
+    }
+
+    /// The same for a Connection's.
+    pub(crate) fn fits_connection(&self, name: &str, write: &connection::plan::Write) -> bool {
+        use connection::plan::Write;
+        match write {
+            Write::CreateEnvelope(object) => self.caches.envelopes.get(&Key::of(object.as_ref())).is_none(),
+            Write::ReplaceEnvelope(object) => is_as_read(&self.caches.envelopes, object.as_ref()),
+            Write::Status(_) => self.caches.connections.get(&Key::new("team-a", name)).is_some(),
+        }
+    }
+
     /// With vault `team-a/main` applied by alice, and everything settled.
     pub(crate) fn with_vault() -> Self {
         let mut world = Self::new();
@@ -237,7 +291,7 @@ impl World {
     /// Plans and applies until there is nothing to write; gives the number of writes.
     pub(crate) fn settle(&mut self) -> usize {
         let mut writes = 0;
-        for _ in 0..12 {
+        for _ in 0..20 {
             let round = self.round();
             writes += round;
             if round == 0 {
@@ -390,6 +444,11 @@ impl World {
     pub(crate) fn pass(&mut self, hours: i64) {
         self.now += SignedDuration::from_hours(hours);
     }
+}
+
+fn is_as_read<K: Object>(cache: &Cache<K>, read: &K) -> bool {
+    let held = cache.get(&Key::of(read));
+    held.is_some_and(|held| held.uid() == read.uid() && held.resource_version() == read.resource_version())
 }
 
 /// Kinds that the world holds.

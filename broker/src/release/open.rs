@@ -10,7 +10,9 @@ use coffer_broker_api::{
     people::{Delivered, WrappedConnection},
 };
 use coffer_crds::{Connection, ConnectionType, EnvelopeConnection, EnvelopeMember, Vault};
-use coffer_envelope::{Branches, EnvelopeError, KeyringError, OpenedItems, Place, open_as_brokered};
+use coffer_envelope::{
+    Branches, EnvelopeError, Freshness, KeyringError, OpenedItems, Place, open_as_brokered,
+};
 use coffer_keys::{VaultId, signature::VaultPublicKey};
 use coffer_policy::release::alias;
 use kube::ResourceExt as _;
@@ -115,6 +117,7 @@ impl Releaser {
         // The signing key was a claim until something opened with it. Now it says whether the register, by which this
         // release was decided, is the operator's: a role that somebody else wrote there gains nothing.
         self.registers.verify(opening.keyring, &custodian_key).map_err(OpenFailed::Register)?;
+        self.seen.advance(&here.uid, Freshness::of(spec))?;
         Ok(ReleasedConnection {
             alias: alias(connection).to_owned(),
             namespace: here.namespace,
@@ -181,6 +184,8 @@ pub(super) enum OpenFailed {
     Envelope(#[from] EnvelopeError),
     #[error("the register was not written by the operator: {0}")]
     Register(KeyringError),
+    #[error("{0}")]
+    PutBack(#[from] super::seen::PutBack),
 }
 
 fn report(facts: &Facts, index: usize, error: &OpenFailed) {

@@ -81,7 +81,7 @@ async fn a_stranger_s_question_causes_no_look() {
 #[tokio::test]
 async fn a_member_whose_wrapped_keys_lag_behind_the_epoch_is_read_again() {
     let mut lagging = world(&["*"]);
-    let next = lagging.world.keyring.add_epoch(now(), &mut rng());
+    let next = lagging.world.keyring.add_epoch([], now(), &mut rng());
     lagging.world.keyring.set_current(next).unwrap();
     lagging.world.apply_keyring();
     let envelope = lagging.world.envelope(&lagging.github, "v");

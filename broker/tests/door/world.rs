@@ -9,7 +9,7 @@ use coffer_broker::{
     last_used::{LastUsed, StatusWriter, Used},
     limits::LocalWindows,
     metrics::{AuditHealth, BrokerMetrics},
-    release::{Registers, Releaser},
+    release::{Registers, Releaser, Seen},
 };
 use coffer_broker_api::{DOOR, ErrorBody, PodReference, ReleaseRequest, ReleaseResponse, Released};
 use coffer_crds::{
@@ -108,6 +108,7 @@ impl World {
             reread: Box::new(Shared(reread.clone())),
             keys: Keys::fixed(has_keys.then(|| custodian.branches().clone())),
             registers: Registers::default(),
+            seen: Seen::default(),
             signatures: CheckedSignatures::default(),
             audit,
             limits: Box::new(LocalWindows::default()),

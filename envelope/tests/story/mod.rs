@@ -8,7 +8,7 @@ mod drbg;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use coffer_crds::{
-    AllMembers, Author, Custody, EnvelopeConnection, EnvelopeMember, EnvelopeScope, EnvelopeSpec,
+    AllMembers, Author, Custody, EnvelopeConnection, EnvelopeMember, EnvelopeScope, EnvelopeSpec, EpochCause,
     NamedSubject, RegisteredMember, ServiceAccountSubject, Subject, WrappedVaultKey,
 };
 use coffer_envelope::custody::{BROKERED_SECRET, CUSTODIAN_SECRET, RootOfTrust, seal_secrets};
@@ -102,7 +102,12 @@ impl Vault {
 
     /// A new epoch for everybody but `intern`.
     pub(crate) fn turn_over(&mut self) {
-        let epoch = self.keyring.add_epoch(now(), &mut self.rng);
+        let intern = EnvelopeMember { name: "intern".into(), uid: uid("intern") };
+        let causes = [
+            EpochCause { reason: "MemberSuspended".into(), member: Some(intern) },
+            EpochCause { reason: "Requested".into(), member: None },
+        ];
+        let epoch = self.keyring.add_epoch(causes, now(), &mut self.rng);
         for name in EVERYBODY {
             if !RESTRICTED.contains(&name) && name != "intern" {
                 self.wrap_vault_key(name, epoch);

@@ -26,7 +26,7 @@ use kube::ResourceExt as _;
 use rand_core::CryptoRng;
 
 use super::fetch::{Facts, Keys, OfVault};
-use crate::report::Notice;
+use crate::{report::Notice, vault::plan::rotation::epochs};
 use access::Wish;
 use items::Input;
 use outcome::Outcome;
@@ -151,6 +151,16 @@ fn open<'k, 's>(
         );
         return Err(Finding::invalid(reason::NOT_ADOPTED, message));
     }
+    let known = connection.status.as_ref().and_then(|status| status.version);
+    if known > Some(envelope.spec.version) {
+        let message = format!(
+            "the Envelope is of version {}, and there was version {} already: somebody has put an older one back; delete \
+             it, and the Connection's values are sealed again",
+            envelope.spec.version,
+            known.unwrap_or_default()
+        );
+        return Err(Finding::invalid(reason::ENVELOPE_INVALID, message));
+    }
     keys.open_envelope(&connection.namespace().unwrap_or_default(), &connection.name_any(), &envelope.spec)
         .map_err(|error| {
             let advice = "restore it from a backup, or delete it and give the Connection its values again";
@@ -181,6 +191,7 @@ impl At<'_> {
         let values = input.open(self.keys, connection, None)?;
         let granted = access::grant(self, &wish, None)?;
         outcome.unknown.clone_from(&granted.unknown);
+        self.may_seal(&granted)?;
         let author = connection.spec.last_writer.clone().unwrap_or_default();
         // An Envelope that is gone took its version with it; clients remember, so the next one is above it.
         let before = connection.status.as_ref().and_then(|status| status.version).unwrap_or(0);
@@ -246,6 +257,7 @@ impl At<'_> {
         let granted = access::grant(self, &wish, Some(recorded.spec()))?;
         outcome.unknown.clone_from(&granted.unknown);
         if values.changed {
+            self.may_seal(&granted)?;
             let writer = connection.spec.last_writer.clone().unwrap_or_default();
             let new = NewVersion { writer, now: self.now, access: granted.access(), items: values.items };
             let spec = recorded.next_version(new, rng).map_err(sealing)?;
@@ -277,6 +289,8 @@ impl At<'_> {
     ) -> Result<Option<EnvelopeSpec>, Finding> {
         let access = granted.access();
         match recorded.change(&access).map_err(sealing)? {
+            // The epoch that waits brings every Connection here again.
+            Change::Reslot | Change::Reseal if self.may_seal(granted).is_err() => Ok(None),
             Change::None => Ok(None),
             Change::Reslot => {
                 outcome
@@ -285,12 +299,24 @@ impl At<'_> {
                 recorded.reslot(&access, rng).map(Some).map_err(sealing)
             }
             Change::Reseal => {
-                outcome
-                    .notices
-                    .push(Notice::normal("Resealed", "under a new data key: somebody has access no more"));
-                recorded.reseal(&access, rng).map(Some).map_err(sealing)
+                if !epochs(self.keys).is_behind(recorded.spec().epoch) {
+                    let note = "under a new data key: somebody has access no more";
+                    outcome.notices.push(Notice::normal("Resealed", note));
+                }
+                let lost = access::lost(self, recorded.spec(), &access);
+                recorded.reseal(&access, &lost, rng).map(Some).map_err(sealing)
             }
         }
+    }
+
+    /// Whether something may be sealed for this access now. It is a matter of moments: an epoch that waits becomes
+    /// current as soon as every member has its key.
+    fn may_seal(&self, granted: &access::Granted) -> Result<(), Finding> {
+        if epochs(self.keys).may_seal(granted.is_for_all()) {
+            return Ok(());
+        }
+        let message = format!("sealed as soon as epoch {} begins", self.keys.newest());
+        Err(Finding::kept(reason::PENDING, message))
     }
 
     fn reopen<'s>(&self, spec: &'s EnvelopeSpec) -> Result<OpenEnvelope<'_, 's>, Finding> {

@@ -11,6 +11,7 @@ use crate::{
     cache::Key,
     context::Context,
     report::{self, Notice},
+    rotation::Step,
 };
 
 /// Sends the writes. At the first that fails the rest waits for the next look: what was written stands, and every
@@ -18,14 +19,19 @@ use crate::{
 ///
 /// # Errors
 /// [`WriteError`] of the write that failed.
-pub async fn apply(facts: &Facts, writes: Vec<Write>, context: &Context) -> Result<(), WriteError> {
+pub async fn apply(
+    facts: &Facts,
+    writes: Vec<Write>,
+    step: Option<Step>,
+    context: &Context,
+) -> Result<(), WriteError> {
     for write in writes {
-        send(facts, write, context).await?;
+        send(facts, write, step, context).await?;
     }
     Ok(())
 }
 
-async fn send(facts: &Facts, write: Write, context: &Context) -> Result<(), WriteError> {
+async fn send(facts: &Facts, write: Write, step: Option<Step>, context: &Context) -> Result<(), WriteError> {
     let (writer, watched) = (&context.writer, &context.watched);
     let caches = &watched.caches;
     match write {
@@ -34,8 +40,10 @@ async fn send(facts: &Facts, write: Write, context: &Context) -> Result<(), Writ
             watched.written(&caches.keyrings, made);
         }
         Write::ReplaceKeyring(keyring) => {
+            let gate = context.gates.turning(&facts.key(), step).await;
             let replaced: Keyring = writer.replace(keyring.as_ref()).await?;
             watched.written(&caches.keyrings, replaced);
+            drop(gate);
         }
         Write::MemberStatus(change) => {
             let (member, status) = *change;

@@ -1,12 +1,15 @@
 //! Reads everything that a Vault's plan is made from.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use coffer_crds::{Envelope, Keyring, Vault, VaultMember};
+use coffer_crds::{ConnectionPhase, Envelope, Keyring, Vault, VaultMember};
 use coffer_envelope::Custodian;
 use coffer_runtime::within;
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::Api;
+use kube::{Api, api::ListParams, core::DeserializeGuard};
 
 use crate::{
     cache::Key,
@@ -32,6 +35,8 @@ pub struct Facts {
     pub bindings: Vec<Arc<RoleBinding>>,
     /// The Envelopes sealed under this vault's id.
     pub envelopes: Vec<Arc<Envelope>>,
+    /// How many Envelopes of Connections that can be released are of an older epoch than the current one.
+    pub behind: usize,
     /// How many Connections name this vault.
     pub connections: usize,
     /// The operator's own user name.
@@ -50,6 +55,16 @@ impl Facts {
         self.neighbours
             .iter()
             .filter(move |member| member.spec.vault == name && member.metadata.deletion_timestamp.is_none())
+    }
+
+    /// Whether nothing seems to need the keys of older epochs any more.
+    fn may_finish(&self) -> bool {
+        let older = self.keyring.as_ref().is_some_and(|keyring| {
+            let spec = &keyring.spec;
+            spec.epochs.iter().any(|epoch| epoch.epoch < spec.current)
+                && spec.epochs.iter().all(|epoch| epoch.epoch <= spec.current)
+        });
+        older && self.behind == 0
     }
 
     /// The ServiceAccount that a member stands for, if it stands for one that exists.
@@ -77,7 +92,51 @@ pub async fn fetch(vault: Arc<Vault>, context: &Context) -> Result<Option<Facts>
         let keyrings: Api<Keyring> = Api::namespaced(context.client.clone(), &key.namespace);
         keyring = within(READ_TIMEOUT, keyrings.get_opt(&key.name)).await?.map(Arc::new);
     }
-    Ok(Some(gather(vault, custodian, keyring, caches, &context.operator)))
+    let mut facts = gather(vault, custodian, keyring, caches, &context.operator);
+    if facts.may_finish() {
+        // No key goes because a cache has not seen what needs it.
+        facts.behind = read_behind(&facts, context).await?;
+    }
+    Ok(Some(facts))
+}
+
+/// How many Envelopes are behind, as the API server has them now.
+async fn read_behind(facts: &Facts, context: &Context) -> Result<usize, ReconcileError> {
+    const PAGE: u32 = 500;
+    let Some(keyring) = &facts.keyring else { return Ok(0) };
+    let caches = &context.watched.caches;
+    let namespaces: BTreeSet<String> =
+        caches.connections_of(&facts.key()).into_iter().map(|key| key.namespace).collect();
+    let mut behind = 0;
+    for namespace in namespaces {
+        let api: Api<DeserializeGuard<Envelope>> = Api::namespaced(context.client.clone(), &namespace);
+        let mut params = ListParams::default().limit(PAGE);
+        loop {
+            let page = within(READ_TIMEOUT, api.list(&params)).await?;
+            let envelopes = page.items.iter().filter_map(|found| found.0.as_ref().ok());
+            behind += envelopes.filter(|envelope| is_behind(caches, keyring, envelope)).count();
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => break,
+            }
+        }
+    }
+    Ok(behind)
+}
+
+/// Whether an Envelope of this vault can be released and is of an older epoch than the current one. One whose
+/// Connection is gone or `Invalid` keeps no key: the custodian's slot opens it whenever it comes right.
+fn is_behind(caches: &Caches, keyring: &Keyring, envelope: &Envelope) -> bool {
+    let lives = || {
+        let connection = caches.connections.get(&Key::of(envelope));
+        connection.is_some_and(|connection| {
+            let phase = connection.status.as_ref().and_then(|status| status.phase);
+            connection.metadata.uid.as_ref() == Some(&envelope.spec.connection.uid)
+                && connection.metadata.deletion_timestamp.is_none()
+                && phase != Some(ConnectionPhase::Invalid)
+        })
+    };
+    envelope.spec.vault_id == keyring.spec.vault_id && envelope.spec.epoch < keyring.spec.current && lives()
 }
 
 /// Takes everything else from the caches.
@@ -103,13 +162,18 @@ pub fn gather(
     let accounts = accounts.collect();
     let vault_id = keyring.as_ref().map(|keyring| keyring.spec.vault_id.clone());
     let vault_id = vault_id.or_else(|| vault.status.as_ref()?.vault_id.clone());
+    let envelopes = vault_id.map(|id| caches.envelopes.having(&id)).unwrap_or_default();
+    let behind = keyring
+        .iter()
+        .flat_map(|keyring| envelopes.iter().filter(move |envelope| is_behind(caches, keyring, envelope)));
     Facts {
         custodian,
-        keyring,
+        behind: behind.count(),
         neighbours,
         accounts,
         bindings: caches.bindings.having(&vault_term(&key)),
-        envelopes: vault_id.map(|id| caches.envelopes.having(&id)).unwrap_or_default(),
+        envelopes,
+        keyring,
         connections: caches.connections_of(&key).len(),
         operator: String::from(operator),
         vault,

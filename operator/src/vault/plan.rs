@@ -4,7 +4,8 @@
 //! The order of the writes is the order in which they are sent, and part of the protocol:
 //!
 //! 1. the **Keyring**, which says who is a member: one write for everything that changed in the register. A new epoch
-//!    that a removal calls for is in the same write as the removal, so that no crash can forget it;
+//!    that a removal calls for is in the same write as the removal, so that no crash can forget it; each further step
+//!    of a turn-over ([`crate::rotation`]) is one more write of it;
 //! 2. for a new vault its **status** at once, because sealing waits for the intake key;
 //! 3. what is **taken away**: wrapped keys, RoleBindings, members that the operator made;
 //! 4. what is **given**: wrapped keys with phases, RoleBindings, members of new owners;
@@ -15,6 +16,7 @@ mod bindings;
 mod keys;
 mod members;
 mod register;
+pub(crate) mod rotation;
 mod status;
 
 use coffer_crds::{
@@ -32,7 +34,8 @@ use rand_core::CryptoRng;
 use super::fetch::Facts;
 use crate::{
     apply::{MANAGED_BY, MANAGER},
-    report::{self, Notice, Wanted},
+    report::{self, Notice, Wanted, sooner},
+    rotation::Step,
 };
 
 /// One write.
@@ -71,6 +74,8 @@ pub struct Plan {
     pub refused: usize,
     /// When time alone changes something.
     pub next: Option<Timestamp>,
+    /// The step of a turn-over of keys that is taken, if one is.
+    pub step: Option<Step>,
 }
 
 /// Decides what to write.
@@ -149,7 +154,7 @@ fn new_vault(facts: &Facts, keys: &OpenKeyring, now: Timestamp) -> Plan {
     plan.writes.push(Write::CreateKeyring(Box::new(object(facts, keys))));
     plan.notices.push(Notice::normal("KeyringCreated", format!("vault id {}", keys.vault_id())));
     let ready = Wanted::not_ready(reason::PENDING, "keys are made; owners are being made members");
-    let wanted = status::of(facts, keys, status::Counts::default(), ready, None, now);
+    let wanted = status::of(facts, keys, status::Counts::default(), ready, now);
     plan.push_status(facts, wanted);
     plan.writes.extend(
         register::missing_owners(facts).into_iter().map(|member| Write::CreateMember(Box::new(member))),
@@ -167,15 +172,10 @@ fn known_vault(facts: &Facts, mut keys: OpenKeyring, now: Timestamp, rng: &mut i
         plan.writes.extend(register.raise.into_iter().map(|member| Write::RaiseOwner(Box::new(member))));
         return plan;
     }
-    let causes = members::causes(facts, &keys, &register);
-    let newest = keys.epochs().map(|epoch| epoch.epoch).max().unwrap_or_default();
-    if !causes.is_empty() && newest == keys.current() {
-        let epoch = keys.add_epoch(now, rng);
-        let names: Vec<_> =
-            causes.iter().map(|cause| format!("{} ({})", cause.member, cause.reason)).collect();
-        let note = format!("epoch {epoch} is to take the place of {newest}: {}", names.join(", "));
-        plan.notices.push(Notice::warning("RotationPending", note));
-    }
+    let turned = rotation::turn(facts, &mut keys, &register, now, rng);
+    plan.notices.extend(turned.notices);
+    plan.next = sooner(plan.next, turned.next);
+    plan.step = turned.step;
     for gone in &register.removed {
         plan.notices.push(Notice::normal("MemberRemoved", format!("member '{}' ({})", gone.name, gone.role)));
     }
@@ -200,7 +200,7 @@ fn known_vault(facts: &Facts, mut keys: OpenKeyring, now: Timestamp, rng: &mut i
     plan.writes.extend(bindings.new.into_iter().map(|binding| Write::CreateBinding(Box::new(binding))));
     plan.writes.extend(bindings.changed.into_iter().map(|binding| Write::ApplyBinding(Box::new(binding))));
     plan.writes.extend(last.into_iter().map(|binding| Write::DeleteBinding(Box::new(binding))));
-    let wanted = status::of(facts, &keys, members.counts, register.ready(), causes.first(), now);
+    let wanted = status::of(facts, &keys, members.counts, register.ready(), now);
     plan.push_status(facts, wanted);
     plan
 }

@@ -1,14 +1,19 @@
 //! Who may open the Envelope: owner and scope with uids, and the members that get a slot of their own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use coffer_crds::{
-    AllMembers, Custody, EnvelopeMember, EnvelopeScope, EnvelopeSpec, RegisteredMember, conditions::reason,
-    limits::MAX_RESTRICTED_MEMBERS,
+    Advised, AllMembers, Custody, EnvelopeMember, EnvelopeScope, EnvelopeSpec, RegisteredMember,
+    conditions::reason,
+    limits::{MAX_LISTED_MEMBERS, MAX_RESTRICTED_MEMBERS},
 };
 use coffer_envelope::{Access, Recipient, listed_scope};
 use coffer_keys::member_key::MemberPublicKey;
-use coffer_policy::{Scope, roles::Role};
+use coffer_policy::{
+    Scope,
+    roles::{Role, role},
+};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::ResourceExt as _;
 
 use super::{At, status::Finding};
@@ -44,6 +49,58 @@ impl Granted {
         let recipients = self.recipients.iter().map(|(member, key)| Recipient { member, key: key.as_ref() });
         Access { owner: self.owner.clone(), scope: self.scope.clone(), recipients: recipients.collect() }
     }
+}
+
+impl Granted {
+    /// Whether whoever holds the vault key can open what is sealed for it.
+    pub(super) fn is_for_all(&self) -> bool {
+        matches!(self.scope, EnvelopeScope::All(_))
+    }
+}
+
+/// Members that may know the values of the Envelope that was read and cannot open the one that follows: those whose own
+/// slot goes, and of an Envelope for everybody those who lost the vault key since, or are left out of a list.
+pub(super) fn lost(at: &At<'_>, recorded: &EnvelopeSpec, access: &Access<'_>) -> Vec<Advised> {
+    let keeps = |name: &str, uid: &str| {
+        access.recipients.iter().any(|recipient| recipient.member.name == name && recipient.member.uid == uid)
+    };
+    let slots = recorded.slots.iter().filter_map(|slot| slot.name.as_deref().zip(slot.uid.as_deref()));
+    let opens_anyway = |name: &str, uid: &str| {
+        let entry = at.keys.member(name).filter(|entry| is_for_all(access) && entry.uid == uid);
+        entry.is_some_and(|entry| has_vault_key(at, entry))
+    };
+    let mut lost: BTreeMap<&str, Timestamp> = slots
+        .filter(|(name, uid)| !keeps(name, uid) && !opens_anyway(name, uid))
+        .map(|(name, _)| (name, at.now))
+        .collect();
+    if matches!(recorded.members, EnvelopeScope::All(_)) {
+        let since = at.keys.epochs().filter(|epoch| epoch.epoch > recorded.epoch);
+        let causes = since.flat_map(|epoch| epoch.causes.iter().map(|cause| (cause, epoch.created_at.0)));
+        lost.extend(causes.filter_map(|(cause, when)| {
+            let member = cause.member.as_ref().filter(|_| cause.reason != reason::KEY_CHANGED)?;
+            (!keeps(&member.name, &member.uid)).then_some((member.name.as_str(), when))
+        }));
+        if !is_for_all(access) {
+            let all = at.keys.members().iter().filter(|entry| has_vault_key(at, entry));
+            let left_out = all.filter(|entry| !keeps(&entry.name, &entry.uid));
+            lost.extend(left_out.map(|entry| (entry.name.as_str(), at.now)));
+        }
+    }
+    let advised = lost.into_iter().map(|(member, when)| Advised {
+        member: String::from(member),
+        reason: String::from(reason::MEMBER_COULD_READ),
+        at: Time(when),
+    });
+    advised.take(MAX_LISTED_MEMBERS).collect()
+}
+
+fn is_for_all(access: &Access<'_>) -> bool {
+    matches!(access.scope, EnvelopeScope::All(_))
+}
+
+/// Whether an entry of the register is of somebody who is given the vault key, when in force.
+fn has_vault_key(at: &At<'_>, entry: &RegisteredMember) -> bool {
+    role(&at.vault.vault.spec, &entry.role).is_some_and(|role| role.opens() && role.covers_all())
 }
 
 /// Whether a member of that name is in force.

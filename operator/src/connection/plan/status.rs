@@ -1,7 +1,7 @@
 //! The Connection's status.
 
 use coffer_crds::{
-    Connection, ConnectionPhase, ConnectionStatus, EnvelopeScope, EnvelopeSpec,
+    Connection, ConnectionPhase, ConnectionStatus, EnvelopeSpec,
     conditions::{self, reason},
 };
 use coffer_policy::release::expires_at;
@@ -11,6 +11,7 @@ use super::super::fetch::{Facts, Keys};
 use crate::{
     report::{self, Wanted},
     standing::utc,
+    vault::plan::rotation::epochs,
 };
 
 /// Why not all of the spec is in effect.
@@ -70,6 +71,7 @@ pub(super) fn of(
             created_by: Some(spec.created_by.clone()),
             last_refreshed: spec.history.last().map(|entry| entry.at.clone()),
             key_epoch: Some(spec.epoch),
+            history: spec.history.clone(),
             ..ConnectionStatus::default()
         },
         // What was known stays to be seen while the Envelope cannot be believed.
@@ -143,30 +145,20 @@ fn resolved(unknown: &[String], owner: &str) -> Wanted {
     Wanted::no(conditions::SCOPE_RESOLVED, reason, messages.join(". "))
 }
 
-/// Whether somebody who should not may know the vault key under which this Envelope's data key lies. Listed scopes
-/// have no such slot: they got a new data key at once.
+/// Whether the Envelope is of an older epoch than the vault: something keeps it from being sealed anew.
 fn pending(facts: &Facts, spec: &EnvelopeSpec) -> Wanted {
-    let (newest, current) = match facts.vault.as_ref().map(|vault| &vault.keys) {
-        Some(Keys::Open(keys, _)) => {
-            (keys.epochs().map(|epoch| epoch.epoch).max().unwrap_or_default(), keys.current())
-        }
-        Some(Keys::Absent | Keys::Unusable(_)) | None => (spec.epoch, spec.epoch),
-    };
-    let behind = spec.epoch < newest && matches!(spec.members, EnvelopeScope::All(_));
-    if !behind && spec.epoch >= current {
+    let keys = facts.vault.as_ref().and_then(|vault| match &vault.keys {
+        Keys::Open(keys, _) => Some(keys),
+        Keys::Absent | Keys::Unusable(_) => None,
+    });
+    let Some(keys) = keys.filter(|keys| epochs(keys).is_behind(spec.epoch)) else {
         return Wanted::no(conditions::ROTATION_PENDING, reason::UP_TO_DATE, "");
-    }
-    let causes =
-        facts.vault.iter().flat_map(|vault| vault.vault.status.iter().flat_map(|status| &status.conditions));
-    let mut causes = causes
-        .filter(|condition| condition.type_ == conditions::ROTATION_PENDING && condition.status == "True");
-    let cause = causes.next().and_then(|known| reason::ALL.iter().find(|reason| reason.name == known.reason));
-    let message = format!("sealed in epoch {}; epoch {newest} is to take its place", spec.epoch);
-    Wanted::yes(
-        conditions::ROTATION_PENDING,
-        cause.map_or(reason::MEMBER_REMOVED, |cause| cause.name),
-        message,
-    )
+    };
+    let since = keys.epochs().filter(|epoch| epoch.epoch > spec.epoch).flat_map(|epoch| &epoch.causes);
+    let mut known = since.filter_map(|cause| reason::ALL.iter().find(|known| known.name == cause.reason));
+    let why = known.next().map_or(reason::REQUESTED, |known| known.name);
+    let message = format!("sealed in epoch {}; the vault is in epoch {}", spec.epoch, keys.current());
+    Wanted::yes(conditions::ROTATION_PENDING, why, message)
 }
 
 fn advised(spec: &EnvelopeSpec, before: &ConnectionStatus) -> Option<Wanted> {

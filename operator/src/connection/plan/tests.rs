@@ -325,3 +325,28 @@ fn too_much_is_refused_with_the_limit_in_the_text() {
     assert!(condition(&status(&world, "github").conditions, "Ready").message.contains("65536"));
     assert_eq!(world.values("github")[0].1, "t0p");
 }
+
+/// T2: an older Envelope is a valid one, and is not taken for the present one.
+#[test]
+fn an_older_envelope_that_is_put_back_is_told_of_and_deleting_it_brings_the_present_values() {
+    let mut world = world();
+    world.add_connection("api", None, &[("a", "1")], "alice");
+    world.settle();
+    let old = world.envelope("api").as_ref().clone();
+    let sealed = world.seal("api", "alice", "a", "2");
+    world.edit_connection("api", "alice", |connection| {
+        connection.spec.sealed_data.insert(String::from("a"), sealed);
+    });
+    world.settle();
+    let key = crate::cache::Key::new("team-a", "api");
+    world.delete(|caches| &caches.envelopes, &key);
+    world.create(|caches| &caches.envelopes, old);
+    world.settle();
+    let said = status(&world, "api");
+    assert_eq!(ready_of_connection(&said), ("False", "EnvelopeInvalid"));
+    assert_eq!(said.version, Some(2), "what was known stays to be seen");
+    world.delete(|caches| &caches.envelopes, &key);
+    world.settle();
+    assert_eq!(world.values("api"), [(String::from("a"), String::from("2"))]);
+    assert_eq!(world.envelope("api").spec.version, 3);
+}

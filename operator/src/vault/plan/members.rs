@@ -1,8 +1,8 @@
 //! Statuses of members: phases, conditions and the vault keys that are wrapped for them.
 
 use coffer_crds::{
-    MemberPhase, RegisteredMember, VaultMember, VaultMemberStatus, WrappedVaultKey, conditions,
-    conditions::reason,
+    EnvelopeMember, EpochCause, MemberPhase, RegisteredMember, VaultMember, VaultMemberStatus,
+    WrappedVaultKey, conditions, conditions::reason,
 };
 use coffer_envelope::OpenKeyring;
 use coffer_policy::roles::{Role, role};
@@ -17,15 +17,6 @@ use super::{
     status::Counts,
 };
 use crate::{report, report::Wanted, standing::Out};
-
-/// Somebody who knows the newest vault key and is not to know the next one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Cause {
-    /// The member's name.
-    pub(super) member: String,
-    /// A reason of `RotationPending`.
-    pub(super) reason: &'static str,
-}
 
 /// Statuses to write.
 #[derive(Default)]
@@ -47,25 +38,46 @@ fn gets_vault_key(role: &Role) -> bool {
 ///
 /// The wrapped keys in a member's status are the evidence for those who still exist: they are taken away only after
 /// the Keyring holds the new epoch, so that no crash in between can make the operator forget it.
-pub(super) fn causes(facts: &Facts, keys: &OpenKeyring, register: &Register) -> Vec<Cause> {
-    let newest = keys.epochs().map(|epoch| epoch.epoch).max().unwrap_or_default();
-    let mut causes: Vec<Cause> = register
+pub(super) fn causes(facts: &Facts, keys: &OpenKeyring, register: &Register) -> Vec<EpochCause> {
+    let cause = |name: &str, uid: &str, reason: &str| EpochCause {
+        reason: String::from(reason),
+        member: Some(EnvelopeMember { name: String::from(name), uid: String::from(uid) }),
+    };
+    let mut causes: Vec<EpochCause> = register
         .removed
         .iter()
         .filter(|entry| role(&facts.vault.spec, &entry.role).is_none_or(|role| gets_vault_key(&role)))
-        .map(|entry| Cause { member: entry.name.clone(), reason: reason::MEMBER_REMOVED })
+        .map(|entry| cause(&entry.name, &entry.uid, reason::MEMBER_REMOVED))
         .collect();
     for member in facts.members() {
         let name = member.name_any();
         let Some(verdict) = register.verdicts.get(&name) else { continue };
         let status = member.status.iter().flat_map(|status| &status.wrapped_keys);
-        let Some(newest) = status.into_iter().find(|wrapped| wrapped.epoch == newest) else { continue };
+        let Some(newest) = status.into_iter().find(|wrapped| wrapped.epoch == keys.newest()) else {
+            continue;
+        };
         if let Some(reason) = loses(keys, &name, verdict, newest) {
-            causes.push(Cause { member: name, reason });
+            causes.push(cause(&name, &member.uid().unwrap_or_default(), reason));
         }
     }
-    causes.sort_by(|a, b| a.member.cmp(&b.member));
     causes
+}
+
+/// Whether every member that is to have the vault key holds that of every epoch. One whose key is not at hand can be
+/// given none, and keeps nobody waiting.
+pub(super) fn all_wrapped(facts: &Facts, keys: &OpenKeyring, register: &Register) -> bool {
+    facts.members().all(|member| {
+        let Some(verdict) = register.verdicts.get(&member.name_any()) else { return true };
+        let (Some(entry), Ok(role)) = (&verdict.entry, &verdict.standing) else { return true };
+        if !gets_vault_key(role) || !keys.can_wrap(entry, verdict.key.as_ref()) {
+            return true;
+        }
+        let held = member.status.iter().flat_map(|status| &status.wrapped_keys);
+        let held: Vec<&WrappedVaultKey> = held.collect();
+        keys.epochs().all(|epoch| {
+            held.iter().any(|wrapped| wrapped.epoch == epoch.epoch && keys.is_wrapped(entry, wrapped))
+        })
+    })
 }
 
 /// Why a member that has the newest vault key wrapped is not to have the next. A wrap that is not this Keyring's, for
@@ -108,6 +120,8 @@ pub(super) fn statuses(
         let after = status(keys, member, &before, verdict, now, rng);
         statuses.counts.active += i64::from(after.phase == Some(MemberPhase::Active));
         statuses.counts.invited += i64::from(after.phase == Some(MemberPhase::Invited));
+        let newest = after.wrapped_keys.iter().any(|wrapped| wrapped.epoch == keys.newest());
+        statuses.counts.wrapped += i64::from(newest);
         if (VaultMemberStatus { last_used_at: None, ..before.clone() }) == after {
             continue;
         }
@@ -159,8 +173,7 @@ fn status(
     }
 }
 
-/// The vault key of every epoch up to the current one, wrapped for a member. Wraps that are good are kept as they are.
-/// An epoch above the current one is wrapped for nobody until the turn-over begins.
+/// The vault key of every epoch, wrapped for a member. Wraps that are good are kept as they are.
 fn wrap(
     keys: &OpenKeyring,
     entry: &RegisteredMember,
@@ -168,8 +181,7 @@ fn wrap(
     before: &[WrappedVaultKey],
     rng: &mut impl CryptoRng,
 ) -> Result<Vec<WrappedVaultKey>, Out> {
-    let epochs = keys.epochs().map(|epoch| epoch.epoch).filter(|epoch| *epoch <= keys.current());
-    let wrapped = epochs.map(|epoch| {
+    let wrapped = keys.epochs().map(|epoch| epoch.epoch).map(|epoch| {
         let kept = before.iter().find(|wrapped| wrapped.epoch == epoch && keys.is_wrapped(entry, wrapped));
         match kept {
             Some(kept) => Ok(kept.clone()),

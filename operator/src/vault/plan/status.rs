@@ -1,10 +1,12 @@
 //! The Vault's status.
 
+use std::collections::BTreeSet;
+
 use coffer_crds::{MemberCounts, RotationStatus, VaultStatus, conditions, conditions::reason};
 use coffer_envelope::OpenKeyring;
 use k8s_openapi::jiff::Timestamp;
 
-use super::{super::fetch::Facts, members::Cause};
+use super::{super::fetch::Facts, rotation::epochs};
 use crate::report::{self, Wanted};
 
 /// Members by phase.
@@ -14,6 +16,8 @@ pub(super) struct Counts {
     pub(super) active: i64,
     /// Not accepted yet.
     pub(super) invited: i64,
+    /// Holding the vault key of the newest epoch.
+    pub(super) wrapped: i64,
 }
 
 /// The status of a Vault whose keys cannot be used: only its readiness changes.
@@ -50,7 +54,6 @@ pub(super) fn of(
     keys: &OpenKeyring,
     counts: Counts,
     ready: Wanted,
-    cause: Option<&Cause>,
     now: Timestamp,
 ) -> VaultStatus {
     let before = facts.vault.status.clone().unwrap_or_default();
@@ -60,16 +63,22 @@ pub(super) fn of(
             (Wanted::not_ready(reason::KEYRING_INVALID, error.to_string()), before.intake_key.clone())
         }
     };
-    let (pending, rotation) = rotation(keys, &before, cause);
+    let rotation = rotation(facts, keys, counts);
+    let [pending, rotating] = turning(keys, rotation.as_ref());
     let generation = facts.vault.metadata.generation;
     let advised = facts.envelopes.iter().filter(|envelope| !envelope.spec.advised.is_empty()).count();
     VaultStatus {
-        conditions: report::conditions(&[ready, pending, guarded()], &before.conditions, generation, now),
+        conditions: report::conditions(
+            &[ready, pending, rotating, guarded()],
+            &before.conditions,
+            generation,
+            now,
+        ),
         observed_generation: generation,
         vault_id: Some(keys.vault_id().to_string()),
         intake_key,
         custodian_key: Some(keys.custodian_key()),
-        key_epoch: Some(keys.current()),
+        key_epoch: Some(keys.oldest()),
         rotation,
         members: Some(MemberCounts { active: counts.active, invited: counts.invited }),
         connections: Some(count(facts.connections)),
@@ -77,31 +86,37 @@ pub(super) fn of(
     }
 }
 
-/// Whether an epoch waits to take the current one's place. That it does is in the Keyring; why, only in the status.
-fn rotation(
-    keys: &OpenKeyring,
-    before: &VaultStatus,
-    cause: Option<&Cause>,
-) -> (Wanted, Option<RotationStatus>) {
-    let newest = keys.epochs().max_by_key(|epoch| epoch.epoch);
-    let Some(newest) = newest.filter(|newest| newest.epoch > keys.current()) else {
-        return (Wanted::no(conditions::ROTATION_PENDING, reason::UP_TO_DATE, ""), None);
-    };
-    let known = before
-        .conditions
-        .iter()
-        .find(|condition| condition.type_ == conditions::ROTATION_PENDING && condition.status == "True");
-    let known = known.and_then(|known| documented(&known.reason));
-    let why = known.or_else(|| cause.map(|cause| cause.reason)).unwrap_or(reason::MEMBER_REMOVED);
-    let message = format!("epoch {} is to take the place of epoch {}", newest.epoch, keys.current());
-    let rotation = RotationStatus {
+/// How far a turn-over is, if one is under way.
+fn rotation(facts: &Facts, keys: &OpenKeyring, counts: Counts) -> Option<RotationStatus> {
+    let newest = keys.epochs().last().filter(|_| epochs(keys).rotates())?;
+    let reasons: BTreeSet<&str> =
+        newest.causes.iter().filter_map(|cause| documented(&cause.reason)).collect();
+    let resealed = facts.envelopes.iter().filter(|envelope| envelope.spec.epoch == newest.epoch).count();
+    Some(RotationStatus {
         target_epoch: Some(newest.epoch),
-        causes: vec![String::from(why)],
-        members_wrapped: None,
-        connections_resealed: None,
+        causes: reasons.into_iter().map(String::from).collect(),
+        members_wrapped: Some(counts.wrapped),
+        connections_resealed: Some(count(resealed)),
         started_at: Some(newest.created_at.clone()),
+    })
+}
+
+/// The conditions that say so.
+fn turning(keys: &OpenKeyring, rotation: Option<&RotationStatus>) -> [Wanted; 2] {
+    let epochs = epochs(keys);
+    let Some(rotation) = rotation else {
+        return [conditions::ROTATION_PENDING, conditions::ROTATING]
+            .map(|type_| Wanted::no(type_, reason::UP_TO_DATE, ""));
     };
-    (Wanted::yes(conditions::ROTATION_PENDING, why, message), Some(rotation))
+    let why = rotation.causes.first().and_then(|cause| documented(cause)).unwrap_or(reason::REQUESTED);
+    let rotating = format!("from epoch {} to epoch {}", epochs.oldest, epochs.newest);
+    let pending = if epochs.waits() {
+        let message = format!("epoch {} waits until every member holds its key", epochs.newest);
+        Wanted::yes(conditions::ROTATION_PENDING, why, message)
+    } else {
+        Wanted::no(conditions::ROTATION_PENDING, reason::UP_TO_DATE, "")
+    };
+    [pending, Wanted::yes(conditions::ROTATING, why, rotating)]
 }
 
 fn documented(name: &str) -> Option<&'static str> {

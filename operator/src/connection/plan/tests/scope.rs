@@ -191,18 +191,32 @@ fn members_with_restricted_roles_have_slots_of_their_own_in_what_they_cover() {
     assert_ne!(after.commitment, before);
 }
 
+/// C7: who could read a value and cannot any more is named until there is another value.
 #[test]
-fn a_connection_for_everybody_says_that_its_turn_over_is_to_come_and_a_listed_one_needs_none() {
+fn whoever_loses_access_is_named_until_the_value_is_another() {
     let mut world = world();
     world.add_connection("open", None, &[("a", "1")], "alice");
     world.settle();
+    let advised = |world: &World, name: &str| {
+        let envelope = world.envelope(name);
+        envelope.spec.advised.iter().map(|advised| advised.member.clone()).collect::<Vec<_>>()
+    };
     world.delete_member("job");
     world.settle();
-    let pending = |name: &str| {
-        let status = status(&world, name);
-        let found = condition(&status.conditions, "RotationPending").clone();
-        (found.status, found.reason)
-    };
-    assert_eq!(pending("open"), (String::from("True"), String::from("MemberRemoved")));
-    assert_eq!(pending("github").0, "False");
+    assert_eq!(advised(&world, "open"), ["job"]);
+    let said = condition(&status(&world, "open").conditions, "ProviderRotationAdvised").clone();
+    assert_eq!((said.status.as_str(), said.reason.as_str()), ("True", "MemberCouldRead"));
+    let sealed = world.seal("open", "alice", "a", "2");
+    world.edit_connection("open", "alice", |connection| {
+        connection.spec.sealed_data.insert(String::from("a"), sealed);
+    });
+    world.settle();
+    assert!(advised(&world, "open").is_empty());
+    let said = condition(&status(&world, "open").conditions, "ProviderRotationAdvised").clone();
+    assert_eq!((said.status.as_str(), said.reason.as_str()), ("False", "ValueChanged"));
+    // Closing it to a list names everybody else who had the vault key, and nobody twice.
+    world.edit_connection("open", "alice", |connection| connection.spec.members = Some(vec![]));
+    world.settle();
+    let closed = advised(&world, "open");
+    assert!(closed.contains(&String::from("web")) && !closed.contains(&String::from("alice")), "{closed:?}");
 }

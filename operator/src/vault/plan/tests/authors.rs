@@ -56,7 +56,7 @@ fn an_owner_taken_out_of_the_list_loses_the_membership_that_the_operator_made() 
     world.settle();
     assert!(world.caches.members.get(&Key::new("team-a", "bob")).is_none());
     assert!(world.keys().member("bob").is_none());
-    assert_eq!(world.keyring().spec.epochs.len(), 2);
+    assert_eq!(world.keys().current(), 2);
 }
 
 #[test]
