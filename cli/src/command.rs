@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    Failure, accept, cluster::Cluster, completion, delete, describe, desk::Desk, doctor, exec, get, init,
-    invite, key, list, local_key::KeyOptions, members, output::Format, pages, seal, seal_key, set, share,
-    transfer, trust, vaults, version, who_can, whoami, why_not,
+    Failure, accept, cluster::Cluster, completion, delete, describe, desk::Desk, doctor, exec, get, history,
+    init, invite, key, list, local_key::KeyOptions, members, output::Format, pages, rotate, seal, seal_key,
+    set, share, transfer, trust, vaults, version, who_can, whoami, why_not,
 };
 
 /// Shared credential vaults on Kubernetes.
@@ -127,6 +127,14 @@ pub enum Verb {
     /// Delete a credential
     #[command(after_help = "Examples:\n  kubectl coffer delete github")]
     Delete(delete::Arguments),
+    /// The versions of a credential: who wrote them, and when
+    #[command(after_help = "Examples:\n  kubectl coffer history github")]
+    History(history::Arguments),
+    /// Turn a vault's keys over now
+    #[command(
+        after_help = "Examples:\n  kubectl coffer rotate\n  kubectl coffer rotate team --dry-run\n\nKeys are turned over by themselves when a member leaves; spec.rotation.interval of a Vault does it at times."
+    )]
+    Rotate(rotate::Arguments),
     /// Who may do this with a credential, and why the others may not
     #[command(
         after_help = "Examples:\n  kubectl coffer who-can use github\n  kubectl coffer who-can read github -o name"
@@ -208,6 +216,8 @@ pub(crate) async fn execute(verb: Verb, desk: &mut Desk<'_>) -> Result<(), Failu
         | Verb::Transfer(_)
         | Verb::Delete(_)
         | Verb::Describe(_)
+        | Verb::History(_)
+        | Verb::Rotate(_)
         | Verb::WhoCan(_)
         | Verb::WhyNot(_)
         | Verb::Trust(_) => {
@@ -239,6 +249,8 @@ pub(crate) async fn on_cluster(verb: &Verb, desk: &mut Desk<'_>, cluster: &Clust
         Verb::Transfer(arguments) => transfer::run(desk, cluster, arguments).await,
         Verb::Delete(arguments) => delete::run(desk, cluster, arguments).await,
         Verb::Describe(arguments) => describe::run(desk, cluster, arguments).await,
+        Verb::History(arguments) => history::run(desk, cluster, arguments).await,
+        Verb::Rotate(arguments) => rotate::run(desk, cluster, arguments).await,
         Verb::WhoCan(arguments) => who_can::run(desk, cluster, arguments).await,
         Verb::WhyNot(arguments) => why_not::run(desk, cluster, arguments).await,
         Verb::Trust(arguments) => trust::run(desk, cluster, arguments).await,

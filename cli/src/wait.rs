@@ -19,8 +19,11 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Whether to wait, and how long.
 #[derive(Clone, Copy, Debug, Args)]
 pub struct Waiting {
-    /// Do not wait until it is in effect
+    /// Wait until it is in effect: the default
     #[arg(long)]
+    pub wait: bool,
+    /// Do not wait until it is in effect
+    #[arg(long, conflicts_with = "wait")]
     pub no_wait: bool,
     /// Seconds to wait at most
     #[arg(long, value_name = "SECONDS", default_value_t = 60)]
@@ -29,7 +32,7 @@ pub struct Waiting {
 
 impl Default for Waiting {
     fn default() -> Self {
-        Self { no_wait: false, timeout: 60 }
+        Self { wait: false, no_wait: false, timeout: 60 }
     }
 }
 

@@ -126,6 +126,17 @@ async fn a_wrong_step_at_each_point_says_what_to_do_and_has_its_exit_code() -> R
         ensure!(alice.done(&coffer("who-can read github -o name")).await? == "alice\n");
         bob.fails(&coffer("members remove alice --yes"), 3, "cannot").await?;
 
+        // New keys: at his removal by themselves, and when they are asked for.
+        let told = alice.done(&coffer("rotate --dry-run")).await?;
+        ensure!(told.contains(" → ") && told.contains("1 connections are sealed anew"), "{told}");
+        alice.fails(&coffer("rotate"), 2, "--yes").await?;
+        bob.fails(&coffer("rotate --yes"), 3, "cannot").await?;
+        let said = alice.done(&coffer("rotate --yes --wait")).await?;
+        ensure!(said.contains("sealed under new keys"), "{said}");
+        let versions = alice.done(&coffer("history github")).await?;
+        ensure!(versions.contains("alice") && versions.contains("present"), "{versions}");
+        ensure!(alice.done(&coffer("get github token")).await? == "ghp_value", "the value is the same");
+
         // kubectl itself completes.
         alice
             .done("kubectl coffer completion kubectl > ~/kubectl_complete-coffer && chmod +x ~/kubectl_complete-coffer")

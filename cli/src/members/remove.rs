@@ -1,18 +1,10 @@
 //! `kubectl coffer members remove`.
 
 use clap::Args;
-use coffer_crds::{Connection, Vault, VaultMember};
+use coffer_crds::{Connection, VaultMember};
 use kube::ResourceExt;
 
-use crate::{
-    Failure,
-    cluster::Cluster,
-    decision,
-    desk::Desk,
-    facts::Facts,
-    subject,
-    wait::{self, Look, Waiting},
-};
+use crate::{Failure, cluster::Cluster, decision, desk::Desk, facts::Facts, rotate, subject, wait::Waiting};
 
 /// Whom.
 #[derive(Debug, Args)]
@@ -47,7 +39,7 @@ pub(super) async fn run(
     let was_active = facts.views.iter().any(|view| view.name == *name && view.is_active());
     if was_active {
         // It is removed whatever comes of this look, also of one's own, after which one sees nothing more.
-        if let Err(late) = keys_turned_over(desk, cluster, arguments.waiting, &facts.vault).await {
+        if let Err(late) = rotate::turned_over(desk, cluster, arguments.waiting, &facts.vault).await {
             desk.note(&format!("The new keys were not seen yet: {late}"));
         }
     }
@@ -59,28 +51,6 @@ fn owned(facts: &Facts, name: &str, connections: &[Connection]) -> Vec<String> {
         connection.spec.owner.as_deref() == Some(name) && decision::is_of(connection, &facts.vault)
     });
     own.map(ResourceExt::name_any).collect()
-}
-
-/// Waits until everything is sealed under keys that the member never had.
-async fn keys_turned_over(
-    desk: &mut Desk<'_>,
-    cluster: &Cluster,
-    waiting: Waiting,
-    before: &Vault,
-) -> Result<(), Failure> {
-    let epoch = before.status.as_ref().and_then(|status| status.key_epoch);
-    let look = |vault: Option<&Vault>| {
-        let Some(status) = vault.and_then(|vault| vault.status.as_ref()) else { return Look::Done };
-        match &status.rotation {
-            Some(rotation) => Look::NotYet(format!(
-                "new keys: {} Connections are sealed again",
-                rotation.connections_resealed.unwrap_or_default()
-            )),
-            None if status.key_epoch > epoch => Look::Done,
-            None => Look::NotYet(String::from("new keys: waiting for the operator")),
-        }
-    };
-    wait::until(desk, cluster, waiting, &before.name_any(), look).await.map(drop)
 }
 
 /// C5, C7: keys cannot make anybody forget.
