@@ -7,6 +7,7 @@
 //! | [`admission`] | the webhook under load |
 //! | [`release`] | the broker under load |
 //! | [`connections`] | the operator: many Connections, one more, a restart |
+//! | [`rotation`] | a removal: denial everywhere, new keys for everything |
 //! | [`figure`], [`table`] | a figure with its goal, and how it is shown |
 //! | [`load`], [`memory`], [`scrape`], [`restart`], [`watch`], [`statistics`], [`machine`] | the instruments |
 //!
@@ -22,6 +23,7 @@ pub mod memory;
 pub mod pods;
 pub mod release;
 pub mod restart;
+pub mod rotation;
 pub mod scrape;
 pub mod statistics;
 pub mod table;
@@ -63,13 +65,16 @@ pub enum Part {
     Admission,
     /// The broker.
     Release,
+    /// A removal.
+    Rotation,
     /// The operator.
     Connections,
 }
 
 impl Part {
     /// The heaviest last, so that it does not colour the others.
-    const ALL: [Self; 5] = [Self::Images, Self::Pods, Self::Admission, Self::Release, Self::Connections];
+    const ALL: [Self; 6] =
+        [Self::Images, Self::Pods, Self::Admission, Self::Release, Self::Rotation, Self::Connections];
 
     async fn measure(self, cluster: &Cluster, sizes: &Sizes) -> Result<Vec<Figure>> {
         match self {
@@ -77,6 +82,7 @@ impl Part {
             Self::Pods => pods::measure(cluster, sizes).await,
             Self::Admission => admission::measure(cluster, sizes).await,
             Self::Release => release::measure(cluster, sizes).await,
+            Self::Rotation => rotation::measure(cluster, sizes).await,
             Self::Connections => connections::measure(cluster, sizes).await,
         }
     }
@@ -99,6 +105,10 @@ pub struct Sizes {
     pub singles: usize,
     /// Unrelated Secrets of 100 KB.
     pub secrets: usize,
+    /// Members of the vault that one is removed from.
+    pub members: usize,
+    /// Members that are removed one by one before.
+    pub removals: usize,
 }
 
 impl Sizes {
@@ -110,6 +120,8 @@ impl Sizes {
         connections: [1_000, 10_000],
         singles: 100,
         secrets: 2_000,
+        members: 100,
+        removals: 20,
     };
     const QUICK: Self = Self {
         pods: 2,
@@ -119,6 +131,8 @@ impl Sizes {
         connections: [30, 100],
         singles: 5,
         secrets: 10,
+        members: 6,
+        removals: 2,
     };
 }
 

@@ -216,6 +216,53 @@ async fn one_members_key_and_all_of_etcd_open_its_scopes_and_nothing_else() -> R
     .await
 }
 
+/// C6: whoever was removed kept its key, every wrapped key it ever saw, and reads all of etcd for ever after.
+#[tokio::test]
+async fn what_a_removed_member_kept_opens_nothing_that_was_written_since() -> Result<()> {
+    let cluster = install::installed().await?;
+    Namespace::lend(&cluster, "leaver", &[], async |ns| {
+        let team = Team::make(ns).await?;
+        team.workload("web").await?;
+        team.workload("intern").await?;
+        team.connection("shared", &["*"], &[("token", "of everybody")]).await?;
+        team.connection("both", &["web", "intern"], &[("token", "of both")]).await?;
+        team.connection("interns", &["intern"], &[("token", "of intern")]).await?;
+        let keyring = ns.api::<Keyring>().get("team").await?.spec;
+        let member = keyring.members.iter().find(|member| member.name == "web").unwrap();
+        let own = key_of(&cluster, &keyring.vault_id, member).await?;
+        let before = Etcd::read(&cluster, ns).await?;
+        let kept = before.vault_keys(&own);
+        let kept: Vec<_> = kept.iter().map(|(_, key)| key.wrapping_key()).chain([&own]).collect();
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
+        assert_eq!(before.opened_by(&kept), names(&["shared", "both"]), "what it could open");
+
+        ns.kubectl().run(["delete", "vaultmember", "web"]).ok().await?;
+        // Written as soon as anybody can: it waits for the new epoch by itself.
+        team.connection("later", &["*"], &[("token", "of everybody else")]).await?;
+        let found = |found: Option<&Vault>| {
+            let status = found.and_then(|found| found.status.as_ref());
+            status.is_some_and(|status| status.key_epoch == Some(2) && status.rotation.is_none())
+        };
+        wait::object(&ns.api::<Vault>(), "team", "new keys everywhere", wait::SOON, found).await?;
+        let after = Etcd::read(&cluster, ns).await?;
+        ensure!(after.envelopes.len() == 4, "read {} Envelopes in etcd", after.envelopes.len());
+        assert_eq!(after.opened_by(&kept), BTreeSet::new(), "what it opens of all there is now");
+        assert!(after.vault_keys(&own).is_empty(), "no wrapped key in etcd is for it");
+        assert_eq!(before.opened_by(&kept), names(&["shared", "both"]), "what it copied in time it keeps");
+        let intern = keyring.members.iter().find(|member| member.name == "intern").unwrap();
+        let intern = key_of(&cluster, &keyring.vault_id, intern).await?;
+        let its = after.vault_keys(&intern);
+        let its: Vec<_> = its.iter().map(|(_, key)| key.wrapping_key()).chain([&intern]).collect();
+        assert_eq!(
+            after.opened_by(&its),
+            names(&["shared", "both", "interns", "later"]),
+            "who stayed lost nothing"
+        );
+        Ok(())
+    })
+    .await
+}
+
 /// Write an Envelope's spec past the guards, as whoever had stolen the operator's token could.
 async fn forge(ns: &Namespace, name: &str, spec: &EnvelopeSpec) -> Result<()> {
     let mut forged = ns.api::<Envelope>().get(name).await?;

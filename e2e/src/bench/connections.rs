@@ -125,7 +125,7 @@ async fn one_more(
     let mut times = Vec::with_capacity(number);
     for number in among..among + number {
         let started = Instant::now();
-        apply_one(ns, team, number).await?;
+        apply_one(ns, team, number, &["web"]).await?;
         times.push(ready.one(&name(number), ALL).await? - started);
     }
     times.sort_unstable();
@@ -135,20 +135,27 @@ async fn one_more(
         .note(format!("{number} of them, p50 {:.0} ms", ms(percentile(&times, 50)))))
 }
 
-fn name(number: usize) -> String {
+/// The name of a Connection.
+pub(super) fn name(number: usize) -> String {
     format!("credential-{number}")
 }
 
 async fn apply(ns: &Namespace, team: &Team<'_>, numbers: Range<usize>) -> Result<()> {
-    stream::iter(numbers.map(|number| apply_one(ns, team, number)))
+    stream::iter(numbers.map(|number| apply_one(ns, team, number, &["web"])))
         .buffer_unordered(AT_ONCE)
         .try_collect::<()>()
         .await
 }
 
-async fn apply_one(ns: &Namespace, team: &Team<'_>, number: usize) -> Result<()> {
+/// Applies one Connection for these members.
+pub(super) async fn apply_one(
+    ns: &Namespace,
+    team: &Team<'_>,
+    number: usize,
+    members: &[&str],
+) -> Result<()> {
     let token = format!("ghp_value_of_{number}");
-    let manifest = team.manifest(&name(number), &["web"], &[("username", "bot"), ("token", &token)]);
+    let manifest = team.manifest(&name(number), members, &[("username", "bot"), ("token", &token)]);
     // As any object: the type has no field for what is never stored.
     let object: DynamicObject = serde_json::from_value(manifest).context("describe a Connection")?;
     let kind = ApiResource::erase::<Connection>(&());
@@ -170,7 +177,7 @@ async fn unrelated(secrets: &Api<Secret>, number: usize) -> Result<()> {
 
 /// Until nothing is left for the namespace's own deletion to wait for. The garbage collector would take the Envelopes
 /// too, at the 20 requests a second that the controller manager is allowed by default.
-async fn clear(ns: &Namespace) -> Result<()> {
+pub(super) async fn clear(ns: &Namespace) -> Result<()> {
     Names { api: ns.api::<Connection>(), selector: "" }.remove().await?;
     Names { api: ns.api::<Envelope>(), selector: "" }.remove().await?;
     Names { api: ns.api::<Event>(), selector: "" }.remove().await

@@ -1,0 +1,245 @@
+//! Removal of one member of a hundred from a vault of a thousand Connections.
+
+use super::connections::{apply_one, clear, name};
+use super::figure::Figure;
+use super::statistics::{count, ms, percentile, short};
+use super::watch::Ready;
+use super::{Sizes, memory, scrape};
+use crate::broker::{Door, Knock, pod_token};
+use crate::cluster::Cluster;
+use crate::fault;
+use crate::install::NAMESPACE;
+use crate::namespace::Namespace;
+use crate::progress::step;
+use crate::team::{INJECTED, Team};
+use crate::wait;
+use anyhow::{Context, Result, ensure};
+use coffer_crds::{Vault, VaultMember};
+use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::DeleteParams;
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// How many requests to the API server are under way at once.
+const AT_ONCE: usize = 16;
+/// How long everything may take.
+const ALL: Duration = Duration::from_secs(300);
+/// Replicas of the broker that deny.
+const BROKERS: usize = 3;
+/// How often an operator's memory is read meanwhile.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Everything about a removal.
+///
+/// # Errors
+/// If something is refused or takes too long.
+pub async fn measure(cluster: &Cluster, sizes: &Sizes) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    Namespace::lend_alone(cluster, "bench-rotation", &[INJECTED], async |ns| {
+        brokers(cluster, BROKERS).await?;
+        let result = in_namespace(ns, sizes).await;
+        brokers(cluster, 2).await?;
+        let cleared = step("removing the Connections", clear(ns)).await;
+        figures = result?;
+        cleared
+    })
+    .await?;
+    Ok(figures)
+}
+
+async fn brokers(cluster: &Cluster, count: usize) -> Result<()> {
+    let replicas = format!("--replicas={count}");
+    let kubectl = cluster.kubectl().namespaced(NAMESPACE);
+    kubectl.run(["scale", "statefulset/coffer-broker", &replicas]).ok().await?;
+    fault::ready(cluster, "broker", count).await
+}
+
+async fn in_namespace(ns: &Namespace, sizes: &Sizes) -> Result<Vec<Figure>> {
+    let (members, connections) = (sizes.members, sizes.connections[0]);
+    let team = Team::make(ns).await?;
+    let grow = async {
+        team.workload("web").await?;
+        stream::iter((1..members).map(async |at| join(ns, &team, &format!("member-{at}")).await))
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<()>()
+            .await?;
+        for at in 1..members {
+            team.active(&format!("member-{at}")).await?;
+        }
+        let mut ready = Ready::watch(ns.api());
+        stream::iter((0..connections).map(|at| apply_one(ns, &team, at, &["*"])))
+            .buffer_unordered(AT_ONCE)
+            .try_collect::<()>()
+            .await?;
+        ready.all(connections, ALL).await
+    };
+    step(&format!("a vault of {members} members and {connections} Connections"), grow).await?;
+    let neighbour = Neighbour::make(ns).await?;
+    let idle = step("another vault's Connection, while nothing happens", neighbour.writes(20)).await?;
+    let mut figures = denied(ns, sizes.removals).await?;
+    figures.extend(resealed(ns, &team, &neighbour, idle, members - sizes.removals - 1, connections).await?);
+    Ok(figures)
+}
+
+async fn join(ns: &Namespace, team: &Team<'_>, member: &str) -> Result<()> {
+    ns.service_account(member).await?;
+    team.invite(member, "member", json!({"serviceAccount": {"name": member}})).await.map(drop)
+}
+
+/// From the delete's answer to the last replica of the broker that denies: several members one after the other.
+async fn denied(ns: &Namespace, removals: usize) -> Result<Vec<Figure>> {
+    let door = Door::find(ns.cluster()).await?;
+    let replicas = fault::pods(ns.cluster(), "broker").await?;
+    let doors: Vec<Door> =
+        replicas.iter().map(|pod| Ok(door.of_pod(&fault::address(pod)?))).collect::<Result<_>>()?;
+    ensure!(!doors.is_empty(), "no broker runs in {NAMESPACE}");
+    let work = async {
+        let mut times = Vec::new();
+        for at in 1..=removals {
+            let member = format!("member-{at}");
+            let pod = ns.shell(&member, json!({"spec": {"serviceAccountName": member}})).await?;
+            let token = pod_token(&ns.api(), &pod).await?;
+            for door in &doors {
+                ensure!(asks(door, &pod, &token).await? == 200, "{member} may read before");
+            }
+            ns.api::<VaultMember>().delete(&member, &DeleteParams::default()).await?;
+            let started = Instant::now();
+            let all = doors.iter().map(async |door| {
+                wait::until("a denial", wait::SOON, async || {
+                    Ok((asks(door, &pod, &token).await? != 200).then(|| started.elapsed()))
+                })
+                .await
+            });
+            times.push(futures::future::try_join_all(all).await?.into_iter().max().unwrap_or_default());
+            ns.api::<Pod>().delete(&member, &DeleteParams::default().grace_period(0)).await?;
+            settled(ns).await?;
+        }
+        anyhow::Ok(times)
+    };
+    let mut times = step("removing members one by one", work).await?;
+    times.sort_unstable();
+    let what = format!("removal: denied by all of {} brokers, p99", doors.len());
+    Ok(vec![Figure::new(what, ms(percentile(&times, 99)), "ms").at_most(1_000.0).note(format!(
+        "{removals} removals, p50 {:.0} ms; looked at every 50 ms, from the delete's answer",
+        ms(percentile(&times, 50))
+    ))])
+}
+
+async fn asks(door: &Door, pod: &Pod, token: &str) -> Result<u16> {
+    let knock = Knock::new(pod, &[&name(0)])?;
+    Ok(door.ask_as(token, &knock).await?.status)
+}
+
+/// From the delete to everything being sealed in the next epoch.
+async fn resealed(
+    ns: &Namespace,
+    team: &Team<'_>,
+    neighbour: &Neighbour<'_>,
+    mut idle: Vec<Duration>,
+    members: usize,
+    connections: usize,
+) -> Result<Vec<Figure>> {
+    let leaver = "leaver";
+    join(ns, team, leaver).await?;
+    team.active(leaver).await?;
+    settled(ns).await?;
+    let before = scrape::writes(&ns.client()).await?;
+    ns.api::<VaultMember>().delete(leaver, &DeleteParams::default()).await?;
+    let started = Instant::now();
+    let mut most = memory::most("operator")?;
+    let done = async {
+        settled(ns).await?;
+        anyhow::Ok(started.elapsed())
+    };
+    let watching = async {
+        let mut ticks = tokio::time::interval(LOOK);
+        loop {
+            ticks.tick().await;
+            if let Ok(now) = memory::most("operator")
+                && now.whole > most.whole
+            {
+                most = now;
+            }
+        }
+    };
+    let busy = async {
+        let mut times = Vec::new();
+        loop {
+            times.extend(neighbour.writes(1).await?);
+            if settled_now(ns).await? {
+                return anyhow::Ok(times);
+            }
+        }
+    };
+    let work = async {
+        tokio::select! {
+            outcome = async { tokio::try_join!(done, busy) } => outcome,
+            () = watching => unreachable!("it watches for ever"),
+        }
+    };
+    let (took, mut busy) = step("removing one more, and watching", work).await?;
+    let writes = scrape::writes(&ns.client()).await? - before;
+    idle.sort_unstable();
+    busy.sort_unstable();
+    let least = 2 * members + connections;
+    let (idle, busy_p99) = (ms(percentile(&idle, 99)), ms(percentile(&busy, 99)));
+    Ok(vec![
+        Figure::new(
+            format!(
+                "removal of one of {members}, {} Connections → all sealed anew",
+                short(count(connections))
+            ),
+            took.as_secs_f64(),
+            "s",
+        )
+        .at_most(60.0),
+        Figure::new("removal: API writes, by anybody", writes, "writes").note(format!(
+            "lower bound {least}: 2 × members + Connections; a Connection's status follows its Envelope"
+        )),
+        most.figure("memory: operator during it").at_most(80.0),
+        Figure::new("removal: another vault's value → Ready meanwhile, p99", busy_p99 / idle, "× idle")
+            .at_most(2.0)
+            .note(format!("{busy_p99:.0} ms of {} writes, {idle:.0} ms before", busy.len())),
+    ])
+}
+
+async fn settled_now(ns: &Namespace) -> Result<bool> {
+    let vault = ns.api::<Vault>().get("team").await?;
+    // The operator has seen who is gone when the register has as many as there are.
+    let status = vault.status.context("the vault has no status")?;
+    let all = ns.api::<VaultMember>().list_metadata(&kube::api::ListParams::default()).await?.items.len();
+    let active = status.members.as_ref().map_or(0, |members| members.active);
+    let others = 1; // the neighbour's owner
+    Ok(status.rotation.is_none() && usize::try_from(active)? + others == all)
+}
+
+async fn settled(ns: &Namespace) -> Result<()> {
+    wait::until("everything to be sealed under new keys", ALL, async || {
+        Ok(settled_now(ns).await?.then_some(()))
+    })
+    .await
+}
+
+/// Another vault, whose people work meanwhile.
+struct Neighbour<'a> {
+    team: Team<'a>,
+}
+
+impl<'a> Neighbour<'a> {
+    async fn make(ns: &'a Namespace) -> Result<Self> {
+        Ok(Self { team: Team::with_spec(ns, "neighbour", json!({})).await? })
+    }
+
+    /// How long a new value takes until it is Ready, so many times.
+    async fn writes(&self, number: usize) -> Result<Vec<Duration>> {
+        let mut times = Vec::new();
+        for _ in 0..number {
+            let started = Instant::now();
+            let value = format!("{:?}", Instant::now());
+            self.team.connection("neighbours", &["*"], &[("token", &value)]).await?;
+            times.push(started.elapsed());
+        }
+        Ok(times)
+    }
+}
