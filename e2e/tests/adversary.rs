@@ -258,9 +258,80 @@ async fn what_a_removed_member_kept_opens_nothing_that_was_written_since() -> Re
             names(&["shared", "both", "interns", "later"]),
             "who stayed lost nothing"
         );
-        Ok(())
+        ask_go(&cluster, ns, member, &before, &after).await
     })
     .await
+}
+
+/// The same, found out by the independent implementation: it opens everything as the custodian and as who stayed, and
+/// tries all that the leaver kept against every slot.
+async fn ask_go(
+    cluster: &Cluster,
+    ns: &Namespace,
+    leaver: &RegisteredMember,
+    before: &Etcd,
+    after: &Etcd,
+) -> Result<()> {
+    let secrets = Api::<Secret>::namespaced(cluster.client().await?, NAMESPACE);
+    let data = async |name: &str| anyhow::Ok(secrets.get(name).await?.data.unwrap_or_default());
+    let mut custody = BTreeMap::new();
+    for name in ["coffer-custodian", "coffer-brokered"] {
+        let mut wraps = BTreeMap::new();
+        for (generation, wrap) in data(name).await? {
+            wraps.insert(generation, serde_json::from_slice::<Value>(&wrap.0)?);
+        }
+        custody.insert(name, wraps);
+    }
+    let root: BTreeMap<String, String> = data("coffer-root")
+        .await?
+        .iter()
+        .map(|(name, key)| (name.clone(), STANDARD.encode(&key.0)))
+        .collect();
+    let values = [
+        ("shared", "of everybody"),
+        ("both", "of both"),
+        ("interns", "of intern"),
+        ("later", "of everybody else"),
+    ];
+    let envelopes = values.map(|(name, value)| {
+        let spec = after.envelopes.iter().find(|spec| spec.connection.name == name).unwrap();
+        let items = json!({"token": STANDARD.encode(value)});
+        json!({"spec": spec, "items": items, "opens": ["intern"], "refuses": [leaver.name]})
+    });
+    let wrapped = |etcd: &Etcd, name: &str| {
+        let member = etcd.members.iter().find(|member| member.metadata.name.as_deref() == Some(name));
+        member.and_then(|member| member.status.clone()).unwrap_or_default().wrapped_keys
+    };
+    let vault = ns.api::<Vault>().get("team").await?.status.unwrap();
+    let file = json!({"vault": {
+        "root": root,
+        "custodySecrets": custody,
+        "custodianKey": vault.custodian_key,
+        "intakeKey": vault.intake_key,
+        "keyring": ns.api::<Keyring>().get("team").await?.spec,
+        "former": [leaver],
+        "memberKeys": {},
+        "wrappedKeys": {"intern": wrapped(after, "intern"), &leaver.name: wrapped(before, &leaver.name)},
+        "envelopes": envelopes,
+        "sealedData": [],
+    }});
+    let path = tempfile::NamedTempFile::new()?;
+    std::fs::write(path.path(), file.to_string())?;
+    let verify = tokio::process::Command::new("go")
+        .args(["run", ".", "verify"])
+        .arg(path.path())
+        .current_dir(cluster.layout().checkout().join("keys/interop"))
+        .envs([("CGO_ENABLED", "0"), ("GOFLAGS", "-trimpath -buildvcs=false"), ("GOTOOLCHAIN", "local")])
+        .output()
+        .await
+        .context("run the Go implementation")?;
+    let said = String::from_utf8_lossy(&verify.stdout).into_owned();
+    ensure!(
+        verify.status.success() && said.starts_with("ok"),
+        "{said}{}",
+        String::from_utf8_lossy(&verify.stderr)
+    );
+    Ok(())
 }
 
 /// Write an Envelope's spec past the guards, as whoever had stolen the operator's token could.
