@@ -104,6 +104,35 @@ async fn a_member_whose_wrapped_keys_lag_behind_the_epoch_is_read_again() {
     assert_eq!(records.last().unwrap().entry.key_epoch, Some(next));
 }
 
+/// T2, issue 6 §2: an older Envelope is a valid one, signature and all. Who has released from the newer one does not go
+/// back to it, whoever put it there; where only the watch lags, the API server has the newer one.
+#[tokio::test]
+async fn an_envelope_that_is_older_than_one_that_was_released_from_is_refused() {
+    let mut lagging = world(&["*"]);
+    let old = lagging.world.envelope(&lagging.github, "old");
+    lagging.world.apply_envelope(old.clone());
+    assert_eq!(lagging.world.ask(&lagging.pod, &["team-a/github"]).await.values(&lagging.pod), ["old"]);
+    let next = lagging.world.keyring.add_epoch([], now(), &mut rng());
+    lagging.world.keyring.set_current(next).unwrap();
+    lagging.world.apply_keyring();
+    let registered = lagging.world.keyring.member("web").unwrap().clone();
+    let mut member = lagging.world.members["web"].clone();
+    let mut both = member.status.clone().unwrap().wrapped_keys;
+    both.extend(lagging.world.wrapped(&registered).into_iter().filter(|wrapped| wrapped.epoch == next));
+    member.status.as_mut().unwrap().wrapped_keys = both;
+    lagging.world.apply_member(member);
+    let new = lagging.world.envelope(&lagging.github, "new");
+    lagging.world.apply_envelope(new.clone());
+    assert_eq!(lagging.world.ask(&lagging.pod, &["team-a/github"]).await.values(&lagging.pod), ["new"]);
+
+    lagging.world.apply_envelope(old.clone());
+    lagging.api_server_has(Some(old));
+    let refused = lagging.world.ask(&lagging.pod, &["team-a/github"]).await;
+    assert_eq!((refused.status, lagging.looks()), (503, 1));
+    lagging.api_server_has(Some(new));
+    assert_eq!(lagging.world.ask(&lagging.pod, &["team-a/github"]).await.values(&lagging.pod), ["new"]);
+}
+
 /// T22: a slot with a flipped bit opens nothing; the API server's intact one does, and one record stands for it.
 #[tokio::test]
 async fn a_damaged_envelope_is_read_again_and_fails_only_if_it_is_damaged_there_too() {

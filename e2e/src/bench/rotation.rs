@@ -11,7 +11,7 @@ use crate::fault;
 use crate::install::NAMESPACE;
 use crate::namespace::Namespace;
 use crate::progress::step;
-use crate::team::{INJECTED, Team};
+use crate::team::Team;
 use crate::wait;
 use anyhow::{Context, Result, ensure};
 use coffer_crds::{Vault, VaultMember};
@@ -36,7 +36,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// If something is refused or takes too long.
 pub async fn measure(cluster: &Cluster, sizes: &Sizes) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
-    Namespace::lend_alone(cluster, "bench-rotation", &[INJECTED], async |ns| {
+    Namespace::lend_alone(cluster, "bench-rotation", &[], async |ns| {
         brokers(cluster, BROKERS).await?;
         let result = in_namespace(ns, sizes).await;
         brokers(cluster, 2).await?;
