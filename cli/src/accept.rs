@@ -21,7 +21,7 @@ use crate::{
     invites::{self, Choice},
     local_key::{self, KeyOptions},
     output::{self, Format},
-    pins,
+    pins::{self, Pin, Pins},
     subject::{self, show},
     wait::{self, Look, Waiting},
 };
@@ -81,6 +81,10 @@ pub(crate) async fn run(
             Choice::Open(member) => *member,
             Choice::Member(member) => {
                 let (name, vault) = (member.name_any(), &member.spec.vault);
+                if arguments.brokered {
+                    let there = Pin::of(&cluster.server, &cluster.get(vault).await?)?;
+                    note_custody(desk, &there.vault_id, false)?;
+                }
                 return desk.say(&format!("You are member '{name}' of vault '{vault}' already."));
             }
         };
@@ -175,6 +179,10 @@ pub(crate) async fn answer(
     let written: VaultMember = cluster.change(member, &json!({"acceptance": acceptance})).await?;
     let generation = written.metadata.generation;
     let with_key = matches!(answered, Answered::With(_));
+    // A group's membership says nothing of the caller's own.
+    if !cluster.dry_run && !matches!(member.spec.subject, Subject::Group(_)) {
+        note_custody(desk, &trusted.id.to_string(), with_key)?;
+    }
     let done = wait::until(desk, cluster, waiting, &name, |member: Option<&VaultMember>| {
         let Some(member) = member else {
             return Look::Never(Failure::NotFound(format!("member '{name}' was removed")));
@@ -187,6 +195,14 @@ pub(crate) async fn answer(
     })
     .await?;
     Ok(done.unwrap_or(written))
+}
+
+/// From now on nothing is taken from a broker in the clear in this vault, or it is.
+fn note_custody(desk: &Desk<'_>, vault_id: &str, with_key: bool) -> Result<(), Failure> {
+    Pins::change(&desk.home.pins, |pins| {
+        pins.own_key(vault_id, with_key);
+        Ok(())
+    })
 }
 
 /// The key, and the signature that proves it for this very invite.

@@ -1,6 +1,9 @@
 //! Asking for values: a Release object, answered by a broker, sealed to a key that lives as long as the question. For a
 //! member with a key of its own the answer holds only what that key opens, here.
 
+mod custody;
+mod delivery;
+
 use std::time::Duration;
 
 use clap::Args;
@@ -9,6 +12,7 @@ use coffer_broker_api::{
     people::{Delivered, Denied, PendingRelease, Progress, WrappedConnection},
 };
 use coffer_crds::{Connection, Release, ReleaseConnection, Vault};
+use coffer_envelope::Freshness;
 use coffer_policy::release::expires_at;
 use jiff::Timestamp;
 use kube::ResourceExt as _;
@@ -19,7 +23,6 @@ use crate::{
     cluster::Cluster,
     desk::Desk,
     facts,
-    freshness::Freshness,
     local_key::{self, KeyOptions},
     pins::{self, Pins, Trusted},
     random,
@@ -40,6 +43,9 @@ pub struct Asking {
     /// Seconds to wait for an answer
     #[arg(long, value_name = "SECONDS", default_value_t = 20)]
     pub timeout: u64,
+    /// Take values that the broker opened although you have a key of your own in this vault: a group's, say
+    #[arg(long, conflicts_with_all = ["key", "passphrase_file"])]
+    pub brokered: bool,
     /// The key.
     #[command(flatten)]
     pub key: KeyOptions,
@@ -72,7 +78,7 @@ pub(crate) async fn ask(
     let pending = PendingRelease::new(
         &cluster.namespace,
         &vault.name_any(),
-        wanted,
+        wanted.clone(),
         asking.reason.clone(),
         &mut random(),
     );
@@ -85,7 +91,12 @@ pub(crate) async fn ask(
         Ok(delivered) => delivered,
         Err(denied) => return Err(refused(cluster, denied, &names).await),
     };
-    open(desk, asking, &vault, &trusted, delivered)
+    delivery::check(cluster, &vault, &wanted, &delivered).await?;
+    if !asking.brokered && delivered.iter().any(|one| matches!(one, Delivered::Items(_))) {
+        let pins = Pins::load(&desk.home.pins)?;
+        custody::check_plain(cluster, &vault, &trusted.id.to_string(), &pins, &names).await?;
+    }
+    open(desk, asking, &vault, &trusted, (&wanted, delivered))
 }
 
 async fn answered(
@@ -144,29 +155,35 @@ fn open(
     asking: &Asking,
     vault: &Vault,
     trusted: &Trusted,
-    delivered: Vec<Delivered>,
+    (wanted, delivered): (&[ReleaseConnection], Vec<Delivered>),
 ) -> Result<Vec<ReleasedConnection>, Failure> {
     let mut key = None;
     let mut released = Vec::with_capacity(delivered.len());
     let mut seen: Vec<(String, Freshness)> = Vec::new();
-    for one in delivered {
-        match one {
-            Delivered::Items(connection) => released.push(connection),
-            Delivered::Wrapped(own) => {
+    for (wanted, one) in wanted.iter().zip(delivered) {
+        let connection = match one {
+            Delivered::Items(connection) => connection,
+            Delivered::Wrapped(mut own) => {
                 let own_key = match key.take() {
                     Some(key) => key,
                     None => local_key::open(desk, &asking.key)?,
                 };
-                released.push(opened(vault, trusted, &own, &own_key)?);
+                // What is opened is what was asked for, whatever the answer says of that.
+                own.items.clone_from(&wanted.items);
+                let connection = opened(vault, trusted, &own, &own_key)?;
                 seen.push((own.connection.uid.clone(), Freshness::of(&own.envelope)));
                 key = Some(own_key);
+                connection
             }
-        }
+        };
+        delivery::check_items(wanted, &connection)?;
+        released.push(connection);
     }
     if !seen.is_empty() {
-        let mut pins = Pins::load(&desk.home.pins)?;
-        seen.into_iter().try_for_each(|(uid, freshness)| pins.advance(&uid, freshness))?;
-        pins.save(&desk.home.pins)?;
+        Pins::change(&desk.home.pins, |pins| {
+            pins.own_key(&trusted.id.to_string(), true);
+            seen.into_iter().try_for_each(|(uid, freshness)| pins.advance(&uid, freshness))
+        })?;
     }
     Ok(released)
 }

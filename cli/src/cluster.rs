@@ -121,10 +121,16 @@ impl Cluster {
     /// Changes the spec of an object as it was read. The operator may write the status meanwhile; if somebody else
     /// changed the spec, nothing is done.
     pub(crate) async fn change<K: Kind>(&self, before: &K, spec: &Value) -> Result<K, Failure> {
+        self.change_with(before, &json!({"spec": spec})).await
+    }
+
+    /// The same with a merge patch of the whole object.
+    pub(crate) async fn change_with<K: Kind>(&self, before: &K, patch: &Value) -> Result<K, Failure> {
         let name = before.meta().name.clone().unwrap_or_default();
         let mut version = before.meta().resource_version.clone();
         for _ in 0..ATTEMPTS {
-            let patch = json!({"metadata": {"resourceVersion": version}, "spec": spec});
+            let mut patch = patch.clone();
+            patch["metadata"]["resourceVersion"] = json!(version);
             match self.patch(&name, &patch).await {
                 Err(Failure::Conflict(said)) => {
                     let now: K = self.get(&name).await?;

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    Failure, accept, cluster::Cluster, completion, delete, describe, desk::Desk, doctor, exec, get, history,
-    init, invite, key, list, local_key::KeyOptions, members, output::Format, pages, rotate, seal, seal_key,
-    set, share, transfer, trust, vaults, version, who_can, whoami, why_not,
+    Failure, accept, cluster::Cluster, completion, delete, describe, desk::Desk, doctor, edit, exec, get,
+    history, init, invite, key, list, local_key::KeyOptions, members, output::Format, pages, rotate, seal,
+    seal_key, set, share, transfer, trust, vaults, version, who_can, whoami, why_not,
 };
 
 /// Shared credential vaults on Kubernetes.
@@ -68,7 +68,7 @@ pub enum Verb {
         verb: key::Verb,
     },
     /// List vaults, and whether they are ready
-    Vaults(Everywhere),
+    Vaults(vaults::Arguments),
     /// List credentials: who owns them, who may use them, never a value
     List(list::Arguments),
     /// Show all there is to know of a credential but its values
@@ -100,7 +100,7 @@ pub enum Verb {
     Set(set::Arguments),
     /// Print a sealed manifest, to be kept in Git; works without a cluster, too
     #[command(
-        after_help = "Examples:\n  kubectl coffer seal github --owner alice --item token > github.yaml\n  kubectl coffer seal-key > team-key.yaml\n  kubectl coffer seal github --owner alice --from-file token=t.txt --seal-key team-key.yaml"
+        after_help = "Examples:\n  kubectl coffer seal github --owner alice --item token > github.yaml\n  kubectl coffer seal-key > team-key.yaml\n  kubectl coffer seal github --owner alice --from-file token=t.txt --seal-key team-key.yaml\n\nA saved key is believed when its vault was seen on this machine before; elsewhere --trust KEY says what kubectl coffer trust shows to its owners."
     )]
     Seal(seal::Arguments),
     /// Print what to seal to, signed by the vault, for machines that reach no cluster
@@ -113,9 +113,14 @@ pub enum Verb {
     Get(get::Arguments),
     /// Run a command with credentials in its environment, and keep them out of its output
     #[command(
-        after_help = "Examples:\n  kubectl coffer exec github -- sh -c 'curl -H \"Authorization: Bearer $GITHUB_TOKEN\" https://api.github.com/user'\n  kubectl coffer exec app npm --item-names -- npm publish\n\nVariables are named ALIAS_ITEM. The command's exit code becomes this program's."
+        after_help = "Examples:\n  kubectl coffer exec github -- sh -c 'curl -H \"Authorization: Bearer $GITHUB_TOKEN\" https://api.github.com/user'\n  kubectl coffer exec app npm --item-names -- npm publish\n  kubectl coffer exec tls --files -- sh -c 'curl --key \"$COFFER_FILES/tls/tls.key\" --cert \"$COFFER_FILES/tls/tls.crt\" https://example.org'\n\nVariables are named ALIAS_ITEM. The command gets the signals that end this program, and its exit code becomes this program's."
     )]
     Exec(exec::Arguments),
+    /// Change a credential's settings, labels and annotations in an editor; never its values
+    #[command(
+        after_help = "Examples:\n  kubectl coffer edit github\n  KUBE_EDITOR='code --wait' kubectl coffer edit github\n\nThe editor is $KUBE_EDITOR, $EDITOR or vi. What will change is shown, and done after a yes."
+    )]
+    Edit(edit::Arguments),
     /// Change who may use a credential
     #[command(
         after_help = "Examples:\n  kubectl coffer share github --add bob\n  kubectl coffer share github --members '*'\n  kubectl coffer share github --current --drop carol"
@@ -180,7 +185,7 @@ pub enum Verb {
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct Everywhere {
     /// Look in all namespaces
-    #[arg(short = 'A', long)]
+    #[arg(short = 'A', long, visible_alias = "all")]
     pub all_namespaces: bool,
 }
 
@@ -212,6 +217,7 @@ pub(crate) async fn execute(verb: Verb, desk: &mut Desk<'_>) -> Result<(), Failu
         | Verb::SealKey(_)
         | Verb::Get(_)
         | Verb::Exec(_)
+        | Verb::Edit(_)
         | Verb::Share(_)
         | Verb::Transfer(_)
         | Verb::Delete(_)
@@ -232,9 +238,7 @@ pub(crate) async fn on_cluster(verb: &Verb, desk: &mut Desk<'_>, cluster: &Clust
     let format = desk.options.output;
     match verb {
         Verb::Whoami(arguments) => whoami::run(desk, cluster, arguments).await,
-        Verb::Vaults(everywhere) => {
-            vaults::print(cluster, *everywhere, format, desk.answer, desk.notes).await
-        }
+        Verb::Vaults(arguments) => vaults::print(cluster, *arguments, format, desk.answer, desk.notes).await,
         Verb::List(arguments) => list::print(cluster, arguments, format, desk.answer, desk.notes).await,
         Verb::Members { verb } => members::run(desk, cluster, verb).await,
         Verb::Init(arguments) => init::run(desk, cluster, arguments).await,
@@ -245,6 +249,7 @@ pub(crate) async fn on_cluster(verb: &Verb, desk: &mut Desk<'_>, cluster: &Clust
         Verb::SealKey(arguments) => seal_key::run(desk, cluster, arguments).await,
         Verb::Get(arguments) => get::run(desk, cluster, arguments).await,
         Verb::Exec(arguments) => exec::run(desk, cluster, arguments).await,
+        Verb::Edit(arguments) => edit::run(desk, cluster, arguments).await,
         Verb::Share(arguments) => share::run(desk, cluster, arguments).await,
         Verb::Transfer(arguments) => transfer::run(desk, cluster, arguments).await,
         Verb::Delete(arguments) => delete::run(desk, cluster, arguments).await,

@@ -1,6 +1,11 @@
 //! What a verb works with besides the cluster: where it prints, whom it may ask, and what lies on this machine.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write};
+use std::{
+    ffi::OsString,
+    io::{self, BufRead as _, IsTerminal as _, Read as _, Write},
+    path::Path,
+    process::Command,
+};
 
 use coffer_keys::SecretBytes;
 
@@ -30,6 +35,8 @@ pub(crate) trait Person {
     fn sees_the_answer(&self) -> bool;
     /// All of standard input.
     fn standard_input(&mut self) -> io::Result<SecretBytes>;
+    /// Lets them edit a file.
+    fn edit(&mut self, file: &Path) -> io::Result<()>;
 }
 
 impl Desk<'_> {
@@ -42,7 +49,7 @@ impl Desk<'_> {
     pub(crate) fn note(&mut self, line: &str) {
         if !self.options.quiet {
             // Who closed the other end of stderr does not want to know.
-            let _ = writeln!(self.notes, "{line}");
+            let _ = writeln!(self.notes, "{}", output::harmless(line.as_bytes()));
         }
     }
 
@@ -111,5 +118,15 @@ impl Person for Terminal {
         let mut bytes = Vec::new();
         io::stdin().lock().read_to_end(&mut bytes)?;
         Ok(SecretBytes::new(bytes))
+    }
+
+    fn edit(&mut self, file: &Path) -> io::Result<()> {
+        let named =
+            ["KUBE_EDITOR", "EDITOR"].iter().filter_map(std::env::var_os).find(|name| !name.is_empty());
+        let mut words = named.unwrap_or_else(|| OsString::from("vi"));
+        words.push(" \"$1\"");
+        // An editor may be named with flags, and so is for a shell to read.
+        let status = Command::new("sh").arg("-c").arg(words).arg("sh").arg(file).status()?;
+        if status.success() { Ok(()) } else { Err(io::Error::other(format!("it ended with {status}"))) }
     }
 }

@@ -1,6 +1,8 @@
 //! `kubectl coffer exec`: a command with credentials in its environment, and their values taken out of its output.
 
+mod folder;
 mod redact;
+mod signals;
 mod variables;
 
 use std::{
@@ -13,7 +15,7 @@ use std::{
 use clap::Args;
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    process::Command,
+    process::{Child, Command},
 };
 
 use crate::{
@@ -22,7 +24,9 @@ use crate::{
     cluster::Cluster,
     desk::Desk,
 };
+use folder::Folder;
 use redact::{Patterns, Redactor};
+use signals::Signals;
 
 /// With which credentials, and what.
 #[derive(Clone, Debug, Args)]
@@ -36,6 +40,9 @@ pub struct Arguments {
     /// Name the variables as the items are named, not ALIAS_ITEM
     #[arg(long)]
     pub item_names: bool,
+    /// Give the values as files in memory, $COFFER_FILES/ALIAS/ITEM, and not as variables; they go with the command
+    #[arg(long, conflicts_with = "item_names")]
+    pub files: bool,
     /// The command
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
@@ -49,26 +56,62 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let wanted = arguments.names.iter().map(|name| asking::wanted(name, &[])).collect();
     let released = asking::ask(desk, cluster, &arguments.asking, wanted).await?;
-    let environment = variables::of(&released, arguments.item_names)?;
+    // Before there is anything to clear away.
+    let mut signals = Signals::of_this_process()?;
+    let folder = if arguments.files { Some(Folder::of(&released)?) } else { None };
+    let environment = match &folder {
+        Some(folder) => BTreeMap::from([(folder::VARIABLE.to_owned(), folder.path().as_os_str().to_owned())]),
+        None => variables::of(&released, arguments.item_names)?,
+    };
     let values = released.iter().flat_map(|connection| connection.items.values().map(|value| value.expose()));
     let patterns = Patterns::of(values);
-    let status =
-        command(&arguments.command, environment, &patterns, tokio::io::stdout(), tokio::io::stderr()).await?;
-    match status.code().or_else(|| status.signal().map(|signal| 128 + signal)) {
-        Some(0) => Ok(()),
-        code => {
-            Err(Failure::Ended(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Failure::UNEXPECTED)))
-        }
+    let streams = (tokio::io::stdout(), tokio::io::stderr());
+    let status = command(&arguments.command, environment, &patterns, streams, &mut signals).await;
+    drop(folder);
+    match code(status?) {
+        0 => Ok(()),
+        code => Err(Failure::Ended(code)),
     }
+}
+
+/// As shells have it: 128 and the signal's number for a command that a signal ended.
+fn code(status: ExitStatus) -> u8 {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(Failure::UNEXPECTED)
 }
 
 async fn command(
     words: &[OsString],
     environment: BTreeMap<String, OsString>,
     patterns: &Patterns,
-    out: impl AsyncWrite + Unpin,
-    err: impl AsyncWrite + Unpin,
+    (out, err): (impl AsyncWrite + Unpin, impl AsyncWrite + Unpin),
+    signals: &mut Signals,
 ) -> Result<ExitStatus, Failure> {
+    let mut child = start(words, environment)?;
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let shown = async { tokio::join!(pass_on(stdout, out, patterns), pass_on(stderr, err, patterns)) };
+    tokio::pin!(shown);
+    let (mut ended, mut is_shown) = (None, false);
+    loop {
+        if let (Some(status), true) = (ended, is_shown) {
+            return Ok(status);
+        }
+        tokio::select! {
+            waited = child.wait(), if ended.is_none() => {
+                ended = Some(waited.map_err(|error| Failure::Unexpected(format!("the command was lost: {error}")))?);
+            }
+            _ = &mut shown, if !is_shown => is_shown = true,
+            signal = signals.next() => match (child.id(), ended) {
+                (Some(process), _) => signals::pass_on(signal, process),
+                // Something that it left behind holds its output open: nobody has to wait for that.
+                (None, Some(status)) => return Ok(status),
+                (None, None) => {}
+            },
+        }
+    }
+}
+
+fn start(words: &[OsString], environment: BTreeMap<String, OsString>) -> Result<Child, Failure> {
     let Some((program, rest)) = words.split_first() else {
         return Err(Failure::Usage(String::from("there is no command after --")));
     };
@@ -79,30 +122,14 @@ async fn command(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn();
-    let mut child = started.map_err(|error| {
+    started.map_err(|error| {
         let text = format!("{} cannot be run: {error}", program.to_string_lossy());
         if error.kind() == std::io::ErrorKind::NotFound {
             Failure::NotFound(text)
         } else {
             Failure::Usage(text)
         }
-    })?;
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let ends = async {
-        let (waited, _, _) =
-            tokio::join!(child.wait(), pass_on(stdout, out, patterns), pass_on(stderr, err, patterns));
-        waited
-    };
-    tokio::pin!(ends);
-    loop {
-        tokio::select! {
-            waited = &mut ends => {
-                return waited.map_err(|error| Failure::Unexpected(format!("the command was lost: {error}")));
-            }
-            // The terminal sends it to the command, too: what happens then is the command's decision.
-            _ = tokio::signal::ctrl_c() => {}
-        }
-    }
+    })
 }
 
 /// Passes a stream on, without the values.
@@ -129,15 +156,16 @@ async fn pass_on(from: Option<impl AsyncRead + Unpin>, mut to: impl AsyncWrite +
 mod tests {
     use super::*;
 
-    async fn shell(script: &str) -> (i32, String, String) {
+    async fn shell(script: &str) -> (u8, String, String) {
         let words = ["sh", "-c", script].map(OsString::from);
         let environment = BTreeMap::from([("GITHUB_TOKEN".to_owned(), OsString::from("ghp_hunter2"))]);
         let patterns = Patterns::of([&b"ghp_hunter2"[..]]);
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let status = command(&words, environment, &patterns, &mut out, &mut err).await;
+        let (_sender, mut signals) = Signals::by_hand();
+        let status = command(&words, environment, &patterns, (&mut out, &mut err), &mut signals).await;
         let status = status.unwrap_or_else(|failure| panic!("{failure}"));
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        (status.code().unwrap_or(-1), text(out), text(err))
+        (code(status), text(out), text(err))
     }
 
     /// C32, C38, T30: the command has the value, and what it prints of it is taken out.
@@ -154,7 +182,67 @@ mod tests {
     async fn a_command_that_is_not_there_is_told() {
         let patterns = Patterns::of([]);
         let words = [OsString::from("/nowhere/command")];
-        let failure = command(&words, BTreeMap::new(), &patterns, Vec::new(), Vec::new()).await;
+        let (_sender, mut signals) = Signals::by_hand();
+        let streams = (Vec::new(), Vec::new());
+        let failure = command(&words, BTreeMap::new(), &patterns, streams, &mut signals).await;
         assert_eq!(failure.map(drop).map_err(|failure| failure.exit_code()), Err(Failure::NOT_FOUND));
+    }
+
+    /// Runs a script that says `ready`, sends it a signal then, and gives its exit code.
+    async fn signalled(script: &str, signal: rustix::process::Signal) -> u8 {
+        let words = ["sh", "-c", script].map(OsString::from);
+        let patterns = Patterns::of([]);
+        let (sender, mut signals) = Signals::by_hand();
+        let (out, mut shown) = tokio::io::duplex(64);
+        let runs = command(&words, BTreeMap::new(), &patterns, (out, Vec::new()), &mut signals);
+        let sends = async {
+            let mut word = [0; 6];
+            let read = shown.read_exact(&mut word).await;
+            assert!(read.is_ok() && word == *b"ready\n");
+            assert!(sender.send(signal).is_ok());
+        };
+        let (status, ()) = tokio::join!(runs, sends);
+        code(status.unwrap_or_else(|failure| panic!("{failure}")))
+    }
+
+    #[tokio::test]
+    async fn a_signal_is_the_commands_to_answer_and_its_end_becomes_this_programs() {
+        use rustix::process::Signal;
+        let waits = "echo ready; exec tail -f /dev/null";
+        assert_eq!(signalled(waits, Signal::TERM).await, 128 + 15);
+        assert_eq!(signalled(waits, Signal::HUP).await, 128 + 1);
+        // A shell looks at its traps between two commands.
+        let traps = "trap 'exit 7' TERM; echo ready; while :; do :; done";
+        assert_eq!(signalled(traps, Signal::TERM).await, 7);
+    }
+
+    /// Whoever is left behind by the command and holds its output open cannot keep this program from ending.
+    #[tokio::test]
+    async fn a_signal_after_the_command_has_ended_ends_the_waiting() {
+        let leaves = "tail -f /dev/null & echo $!; exit 4";
+        let words = ["sh", "-c", leaves].map(OsString::from);
+        let patterns = Patterns::of([]);
+        let (sender, mut signals) = Signals::by_hand();
+        let (out, shown) = tokio::io::duplex(64);
+        let patterns = &patterns;
+        let runs = async move {
+            let status = command(&words, BTreeMap::new(), patterns, (out, Vec::new()), &mut signals).await;
+            drop(signals);
+            status
+        };
+        let reads = async {
+            let mut lines = tokio::io::AsyncBufReadExt::lines(tokio::io::BufReader::new(shown));
+            let line = lines.next_line().await.ok().flatten().unwrap_or_default();
+            // One that comes before the end is the shell's, which ends by it or has ended.
+            while sender.send(rustix::process::Signal::TERM).is_ok() {
+                tokio::task::yield_now().await;
+            }
+            line
+        };
+        let (status, left) = tokio::join!(runs, reads);
+        let left = left.parse().ok().and_then(rustix::process::Pid::from_raw);
+        let killed = left.map(|left| rustix::process::kill_process(left, rustix::process::Signal::KILL));
+        assert_eq!(killed, Some(Ok(())), "it was still there");
+        assert!(status.is_ok());
     }
 }

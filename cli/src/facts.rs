@@ -24,6 +24,27 @@ impl Facts {
         Ok(Self::new(vault, cluster.all().await?, Timestamp::now()))
     }
 
+    /// A Connection, and its vault.
+    pub(crate) async fn with(cluster: &Cluster, connection: &str) -> Result<(Connection, Self), Failure> {
+        let connection: Connection = cluster.get(connection).await?;
+        let facts = Self::around(cluster, &connection).await?;
+        Ok((connection, facts))
+    }
+
+    /// A Connection if it is there, and its vault; else the vault of that name, or the one that is meant.
+    pub(crate) async fn with_or_of(
+        cluster: &Cluster,
+        connection: &str,
+        vault: Option<&str>,
+    ) -> Result<(Option<Connection>, Self), Failure> {
+        let found: Option<Connection> = cluster.find(connection).await?;
+        let facts = match &found {
+            Some(found) => Self::around(cluster, found).await?,
+            None => Self::of(cluster, vault).await?,
+        };
+        Ok((found, facts))
+    }
+
     /// The vault of a Connection.
     pub(crate) async fn around(cluster: &Cluster, connection: &Connection) -> Result<Self, Failure> {
         let reference = connection.spec.vault.clone().unwrap_or_default();

@@ -51,6 +51,22 @@ impl Failure {
     /// No connection, or no answer in time.
     pub const UNREACHABLE: u8 = 7;
 
+    /// The same, and one sentence more.
+    pub(crate) fn with(self, more: &str) -> Self {
+        let longer = |text: String| format!("{text}. {more}");
+        match self {
+            Self::Usage(text) => Self::Usage(longer(text)),
+            Self::Denied(text) => Self::Denied(longer(text)),
+            Self::NotFound(text) => Self::NotFound(longer(text)),
+            Self::Expired(text) => Self::Expired(longer(text)),
+            Self::Conflict(text) => Self::Conflict(longer(text)),
+            Self::Unreachable(text) => Self::Unreachable(longer(text)),
+            Self::NotNow(text) => Self::NotNow(longer(text)),
+            Self::Unexpected(text) => Self::Unexpected(longer(text)),
+            Self::Ended(code) => Self::Ended(code),
+        }
+    }
+
     /// The documented exit code.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -25,6 +25,9 @@ pub struct Arguments {
     /// Show values on a terminal, for 30 seconds
     #[arg(long)]
     pub reveal: bool,
+    /// With --reveal: control characters as they are, which a terminal obeys; they are spelled out otherwise
+    #[arg(long, requires = "reveal")]
+    pub raw: bool,
     /// How it is asked.
     #[command(flatten)]
     pub asking: Asking,
@@ -52,7 +55,11 @@ pub(crate) async fn run(
     match (is_seen, arguments.reveal) {
         (true, true) => {
             let text = Zeroizing::new(shown(&connection, |value| {
-                String::from_utf8_lossy(value.expose()).into_owned()
+                if arguments.raw {
+                    String::from_utf8_lossy(value.expose()).into_owned()
+                } else {
+                    output::harmless(value.expose())
+                }
             }));
             reveal::briefly(&text).await
         }
@@ -88,17 +95,22 @@ fn raw(desk: &mut Desk<'_>, connection: &ReleasedConnection) -> Result<(), Failu
 
 fn shown(connection: &ReleasedConnection, value: impl Fn(&ItemValue) -> String) -> String {
     let width = connection.items.keys().map(String::len).max().unwrap_or_default();
-    connection.items.iter().map(|(item, held)| format!("{item:<width$}   {}\n", value(held))).collect()
+    let name = |item: &str| output::harmless(item.as_bytes());
+    connection
+        .items
+        .iter()
+        .map(|(item, held)| format!("{:<width$}   {}\n", name(item), value(held)))
+        .collect()
 }
 
 /// Enough to tell two values apart, and no more.
 fn masked(value: &ItemValue) -> String {
     let bytes = value.expose();
-    let begin = match std::str::from_utf8(bytes) {
+    let begin: String = match std::str::from_utf8(bytes) {
         Ok(text) if text.chars().count() >= 20 && !text.contains('\n') => text.chars().take(4).collect(),
         Ok(_) | Err(_) => String::new(),
     };
-    format!("{begin}******** ({} bytes)", bytes.len())
+    format!("{}******** ({} bytes)", output::harmless(begin.as_bytes()), bytes.len())
 }
 
 /// For programs. What is no text is in base64, under another name.
@@ -125,6 +137,7 @@ mod tests {
         let mask = |text: &str| masked(&ItemValue::new(text.as_bytes().to_vec()));
         assert_eq!(mask("hunter2"), "******** (7 bytes)");
         assert_eq!(mask("ghp_0123456789abcdefghij"), "ghp_******** (24 bytes)");
+        assert_eq!(mask("\u{1b}[2J0123456789abcdefghij"), "\\u{1b}[2J******** (24 bytes)");
         assert_eq!(mask("-----BEGIN KEY-----\nAAAA"), "******** (24 bytes)");
     }
 }

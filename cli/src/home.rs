@@ -58,8 +58,22 @@ pub(crate) fn read_private(path: &Path) -> Result<Option<SecretBytes>, Failure> 
         )));
     }
     let mut content = Vec::new();
-    file.take(LARGEST).read_to_end(&mut content).map_err(unreadable)?;
-    Ok(Some(SecretBytes::new(content)))
+    // One byte more: a file that is cut would be read as another one.
+    let length = file.take(LARGEST + 1).read_to_end(&mut content).map_err(unreadable)?;
+    let content = SecretBytes::new(content);
+    if length as u64 > LARGEST {
+        return Err(Failure::Usage(format!("{} has more than {} KiB", path.display(), LARGEST >> 10)));
+    }
+    Ok(Some(content))
+}
+
+/// Waits until no other command changes this file, and keeps the others waiting while the answer lives. The lock lies
+/// beside the file, which is replaced and not written.
+pub(crate) fn locked(path: &Path) -> Result<File, Failure> {
+    make_folder(path)?;
+    let lock = path.with_extension("lock");
+    let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock);
+    opened.and_then(|file| file.lock().map(|()| file)).map_err(|error| unwritable(&lock, &error))
 }
 
 /// Writes a new file that nobody else may read; one that is there stays.
@@ -124,6 +138,19 @@ mod tests {
         assert_eq!(again.exit_code(), Failure::CONFLICT);
         let read = read_private(&path).expect("readable").expect("there");
         assert_eq!(read.expose(), b"secret");
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_refused_and_not_cut() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("vaults.json");
+        let largest = usize::try_from(LARGEST).expect("small");
+        write_private(&path, &vec![b' '; largest]).expect("a new file");
+        assert!(read_private(&path).is_ok());
+        replace_private(&path, &vec![b' '; largest + 1]).expect("a file");
+        let refused = read_private(&path).map(drop).expect_err("too large");
+        assert_eq!(refused.exit_code(), Failure::USAGE);
+        assert!(refused.to_string().contains("more than 1024 KiB"), "{refused}");
     }
 
     #[test]

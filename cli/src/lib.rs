@@ -15,10 +15,10 @@ mod delete;
 mod describe;
 mod desk;
 mod doctor;
+mod edit;
 mod exec;
 mod facts;
 mod failure;
-mod freshness;
 mod get;
 mod history;
 mod home;
@@ -29,6 +29,7 @@ mod key;
 mod list;
 mod local_key;
 mod members;
+mod memberships;
 mod output;
 mod pages;
 mod pins;
@@ -71,13 +72,8 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are no failures; clap knows which stream and which code.
-            let code = if error.use_stderr() { Failure::USAGE } else { 0 };
-            return if error.print().is_ok() {
-                ExitCode::from(code)
-            } else {
-                ExitCode::from(Failure::UNEXPECTED)
-            };
+            let printed = error.print();
+            return ExitCode::from(if printed.is_ok() { code_of(&error) } else { Failure::UNEXPECTED });
         }
     };
     let Cli { options, verb } = cli;
@@ -93,13 +89,23 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let outcome = command::execute(verb, &mut desk).await;
     // A closed pipe (`| head`) is the reader's decision, not a failure.
     let _ = std::io::stdout().write_all(&answer);
+    ExitCode::from(finish(outcome, &mut std::io::stderr()))
+}
+
+/// Help and version are no failures; clap knows which is which.
+fn code_of(error: &clap::Error) -> u8 {
+    if error.use_stderr() { Failure::USAGE } else { 0 }
+}
+
+/// Says what is left to say, and gives the exit code.
+fn finish(outcome: Result<(), Failure>, to: &mut dyn Write) -> u8 {
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         // The command has said itself what there was to say.
-        Err(Failure::Ended(code)) => ExitCode::from(code),
+        Err(Failure::Ended(code)) => code,
         Err(failure) => {
-            let _ = writeln!(std::io::stderr(), "error: {failure}");
-            ExitCode::from(failure.exit_code())
+            let _ = writeln!(to, "error: {}", output::harmless(failure.to_string().as_bytes()));
+            failure.exit_code()
         }
     }
 }
@@ -107,4 +113,11 @@ pub async fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// The system's randomness.
 fn random() -> impl rand_core::CryptoRng {
     getrandom::rand_core::UnwrapErr(getrandom::SysRng)
+}
+
+/// 128 random bits, as part of a file's name.
+fn random_name() -> String {
+    let mut bytes = [0; 16];
+    rand_core::Rng::fill_bytes(&mut random(), &mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,6 +1,9 @@
 //! `kubectl coffer list`: credentials, never their values.
 
-use std::{collections::BTreeMap, io::Write};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::Write,
+};
 
 use clap::Args;
 use coffer_crds::{Connection, Sharing, Vault};
@@ -12,6 +15,7 @@ use crate::{
     Failure,
     cluster::{Cluster, Listed},
     command::Everywhere,
+    memberships::{Own, memberships},
     output::{self, Column, Format},
 };
 
@@ -21,6 +25,9 @@ pub struct Arguments {
     /// Only those of this vault
     #[arg(long)]
     pub vault: Option<String>,
+    /// Only those that you own
+    #[arg(long)]
+    pub mine: bool,
     /// How far.
     #[command(flatten)]
     pub everywhere: Everywhere,
@@ -69,6 +76,10 @@ pub(crate) async fn print(
     if let Some(wanted) = &arguments.vault {
         connections.retain(|c| c.parsed.as_ref().is_ok_and(|read| vault_of(read) == Some(wanted)));
     }
+    if arguments.mine {
+        let own = own(cluster, &connections, everywhere).await?;
+        connections.retain(|c| c.parsed.as_ref().is_ok_and(|read| own.iter().any(|own| owns(own, read))));
+    }
     // What a Connection without `members` means is its vault's to say.
     let sharing = match format {
         Format::Table | Format::Wide => sharing(&cluster.list::<Vault>(everywhere).await?),
@@ -83,11 +94,42 @@ pub(crate) async fn print(
         connection,
     };
     let columns: Vec<_> = everywhere.then_some(NAMESPACE).into_iter().chain(COLUMNS).collect();
+    let whose = if arguments.mine { "connections of yours" } else { "connections" };
     let empty = match everywhere {
-        true => "No connections found.".to_owned(),
-        false => format!("No connections found in namespace {}.", cluster.namespace),
+        true => format!("No {whose} found."),
+        false => format!("No {whose} found in namespace {}.", cluster.namespace),
     };
     output::list(format, connections, &columns, &empty, row, (answer, notes))
+}
+
+/// The caller's memberships in the vaults of these Connections, which need not be in their namespace.
+async fn own(
+    cluster: &Cluster,
+    connections: &[Listed<Connection>],
+    everywhere: bool,
+) -> Result<Vec<Own>, Failure> {
+    let caller = cluster.caller().await?;
+    if everywhere {
+        return memberships(cluster, &caller, true).await;
+    }
+    let read = connections.iter().filter_map(|connection| connection.parsed.as_ref().ok());
+    let namespaces: BTreeSet<String> = read.map(namespace_of_vault).collect();
+    let mut own = Vec::new();
+    for namespace in namespaces {
+        own.extend(memberships(&cluster.at(&namespace), &caller, false).await?);
+    }
+    Ok(own)
+}
+
+fn owns(own: &Own, connection: &Connection) -> bool {
+    own.namespace == namespace_of_vault(connection)
+        && Some(own.vault.as_str()) == vault_of(connection)
+        && connection.spec.owner.as_ref() == Some(&own.view.name)
+}
+
+fn namespace_of_vault(connection: &Connection) -> String {
+    let named = connection.spec.vault.as_ref().and_then(|vault| vault.namespace.clone());
+    named.or_else(|| connection.namespace()).unwrap_or_default()
 }
 
 /// Sharing by the vault's namespace and name.
@@ -103,8 +145,7 @@ fn vault_of(connection: &Connection) -> Option<&str> {
 
 /// `*`, the names, or `<vault>` when that is for the vault to say and the vault is not seen from here.
 fn scope(connection: &Connection, sharing: &BTreeMap<(String, String), Sharing>) -> String {
-    let namespace = connection.spec.vault.as_ref().and_then(|vault| vault.namespace.clone());
-    let namespace = namespace.or_else(|| connection.namespace()).unwrap_or_default();
+    let namespace = namespace_of_vault(connection);
     let known = vault_of(connection).and_then(|name| sharing.get(&(namespace, name.to_owned())));
     let scope = match (known, &connection.spec.members) {
         (None, None) => return "<vault>".to_owned(),

@@ -131,9 +131,35 @@ impl Sheet {
         let indent = format!("\n{:width$}", "");
         self.0
             .iter()
-            .map(|(name, value)| format!("{name:<width$}{}\n", value.replace('\n', &indent)))
+            .map(|(name, value)| {
+                format!("{name:<width$}{}\n", harmless(value.as_bytes()).replace('\n', &indent))
+            })
             .collect()
     }
+}
+
+/// Bytes as a terminal may show them: what would steer it, or turn the writing round, is spelled out. Lines and tabs stay.
+pub(crate) fn harmless(bytes: &[u8]) -> String {
+    let mut shown = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for letter in chunk.valid().chars() {
+            if steers(letter) {
+                shown.extend(letter.escape_unicode());
+            } else {
+                shown.push(letter);
+            }
+        }
+        chunk.invalid().iter().for_each(|byte| shown.extend(byte.escape_ascii().map(char::from)));
+    }
+    shown
+}
+
+fn steers(letter: char) -> bool {
+    const MARKS: [char; 3] = ['\u{61c}', '\u{200e}', '\u{200f}'];
+    (letter.is_control() && !['\n', '\t'].contains(&letter))
+        || MARKS.contains(&letter)
+        || ('\u{202a}'..='\u{202e}').contains(&letter)
+        || ('\u{2066}'..='\u{2069}').contains(&letter)
 }
 
 /// Writes text as it is.
@@ -150,7 +176,8 @@ pub(crate) fn table<Row>(
 ) -> Result<(), Failure> {
     let shown: Vec<&Column<Row>> = columns.iter().filter(|c| format == Format::Wide || !c.wide).collect();
     let mut lines: Vec<Vec<String>> = vec![shown.iter().map(|c| c.heading.to_owned()).collect()];
-    lines.extend(rows.iter().map(|row| shown.iter().map(|c| (c.cell)(row)).collect()));
+    // Much of it was written by others.
+    lines.extend(rows.iter().map(|row| shown.iter().map(|c| harmless((c.cell)(row).as_bytes())).collect()));
     let widths: Vec<usize> = (0..shown.len())
         .map(|i| lines.iter().map(|line| line[i].chars().count()).max().unwrap_or_default())
         .collect();
@@ -237,6 +264,14 @@ mod tests {
             assert_eq!(age(Some(&then), now), expected, "{seconds} s");
         }
         assert_eq!(age(None, now), "<unknown>");
+    }
+
+    /// Whoever writes a value or a name does not drive the reader's terminal with it.
+    #[test]
+    fn what_steers_a_terminal_is_spelled_out() {
+        assert_eq!(harmless(b"a\x1b]52;c;x\x07b\r\n\tc"), "a\\u{1b}]52;c;x\\u{7}b\\u{d}\n\tc");
+        assert_eq!(harmless("a\u{9b}31m\u{202e}b\u{e9}".as_bytes()), "a\\u{9b}31m\\u{202e}b\u{e9}");
+        assert_eq!(harmless(b"\xff\x00ok"), "\\xff\\u{0}ok");
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! What was seen of vaults before. A vault's custodian key is believed at first sight and never again by itself: who
 //! can write the API's objects could otherwise put their own key there and read what is sealed next.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+};
 
 use coffer_crds::Vault;
-use coffer_envelope::intake_public_key;
+use coffer_envelope::{Freshness, intake_public_key};
 use coffer_keys::{VaultId, intake::IntakePublicKey, signature::VaultPublicKey};
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
@@ -12,8 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Failure,
     cluster::Cluster,
-    freshness::Freshness,
-    home::{read_private, replace_private},
+    home::{locked, read_private, replace_private},
 };
 
 /// All pins of this machine's user.
@@ -24,6 +26,9 @@ pub(crate) struct Pins {
     /// The newest that was opened of each Connection, by its uid.
     #[serde(default)]
     seen: BTreeMap<String, Freshness>,
+    /// Ids of the vaults in which this user has a key of its own: nothing is taken from a broker in the clear there.
+    #[serde(default)]
+    own: BTreeSet<String>,
 }
 
 /// One vault as it was first seen.
@@ -67,6 +72,23 @@ impl Pins {
         })
     }
 
+    /// Reads the list, changes it and writes it, while no other command of this user does. What fails leaves it as it was.
+    pub(crate) fn change<T>(
+        path: &Path,
+        change: impl FnOnce(&mut Self) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let _lock = locked(path)?;
+        let mut pins = Self::load(path)?;
+        let before = pins.clone();
+        let done = change(&mut pins)?;
+        if pins != before {
+            let text =
+                serde_json::to_vec_pretty(&pins).map_err(|error| Failure::Unexpected(error.to_string()))?;
+            replace_private(path, &text)?;
+        }
+        Ok(done)
+    }
+
     /// How this vault compares with what was seen. An id that was seen elsewhere must have the same key here.
     pub(crate) fn compare(&self, seen: &Pin) -> Sight {
         let here = self.vaults.iter().find(|pin| pin.place() == seen.place());
@@ -83,6 +105,11 @@ impl Pins {
             (None, None) => Sight::First,
             (Some(_), _) | (None, Some(_)) => Sight::Changed,
         }
+    }
+
+    /// Whether a vault of this id and key was seen, be it at another address.
+    pub(crate) fn knows(&self, seen: &Pin) -> bool {
+        self.vaults.iter().any(|pin| pin.vault_id == seen.vault_id && pin.custodian_key == seen.custodian_key)
     }
 
     /// Puts a vault in, in place of what was there.
@@ -103,10 +130,18 @@ impl Pins {
         Ok(())
     }
 
-    /// Writes the list.
-    pub(crate) fn save(&self, path: &Path) -> Result<(), Failure> {
-        let text = serde_json::to_vec_pretty(self).map_err(|error| Failure::Unexpected(error.to_string()))?;
-        replace_private(path, &text)
+    /// Whether this user has a key of its own in the vault of that id, as far as was seen here.
+    pub(crate) fn has_own_key(&self, vault_id: &str) -> bool {
+        self.own.contains(vault_id)
+    }
+
+    /// Takes note of that, or of the contrary.
+    pub(crate) fn own_key(&mut self, vault_id: &str, is_own: bool) {
+        if is_own {
+            self.own.insert(vault_id.to_owned());
+        } else {
+            self.own.remove(vault_id);
+        }
     }
 }
 
@@ -150,23 +185,20 @@ pub(crate) struct Trusted {
 /// key to seal to.
 pub(crate) fn trust(path: &Path, cluster: &Cluster, vault: &Vault) -> Result<Trusted, Failure> {
     let seen = Pin::of(&cluster.server, vault)?;
-    let mut pins = Pins::load(path)?;
     let name = vault.name_any();
-    match pins.compare(&seen) {
-        Sight::Same => {}
+    Pins::change(path, |pins| match pins.compare(&seen) {
+        Sight::Same => Ok(()),
         Sight::First => {
             pins.remember(seen.clone());
-            pins.save(path)?;
+            Ok(())
         }
-        Sight::Changed => {
-            return Err(Failure::Conflict(format!(
-                "vault '{name}' shows another key than when it was first seen here. If it was deleted and made again, \
-                 say so with: kubectl coffer trust {name} -n {}. If not, somebody may be trying to read what you \
-                 seal: ask its owners",
-                seen.namespace
-            )));
-        }
-    }
+        Sight::Changed => Err(Failure::Conflict(format!(
+            "vault '{name}' shows another key than when it was first seen here. If it was deleted and made again, say \
+             so with: kubectl coffer trust {name} -n {}. If not, somebody may be trying to read what you seal: ask its \
+             owners",
+            seen.namespace
+        ))),
+    })?;
     verified(&seen, vault.status.as_ref().and_then(|status| status.intake_key.as_ref()))
 }
 
@@ -225,13 +257,45 @@ mod tests {
     }
 
     #[test]
-    fn pins_come_back_from_their_file() {
+    fn pins_come_back_from_their_file_and_stay_as_they_were_when_a_change_fails() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("state/vaults.json");
-        let mut pins = Pins::load(&path).expect("none yet");
-        pins.remember(pin("a", "team", "1", "k"));
-        pins.save(&path).expect("a file");
-        pins.save(&path).expect("a file, again");
-        assert_eq!(Pins::load(&path).expect("a list"), pins);
+        for name in ["team", "other"] {
+            Pins::change(&path, |pins| {
+                pins.remember(pin("a", name, name, "k"));
+                Ok(())
+            })
+            .expect("a file");
+        }
+        let failed = Pins::change(&path, |pins| {
+            pins.remember(pin("a", "third", "third", "k"));
+            Err::<(), _>(Failure::Unexpected(String::new()))
+        });
+        assert!(failed.is_err());
+        let read = Pins::load(&path).expect("a list");
+        for (name, sight) in [("team", Sight::Same), ("other", Sight::Same), ("third", Sight::First)] {
+            assert_eq!(read.compare(&pin("a", name, name, "k")), sight, "{name}");
+        }
+    }
+
+    /// Two commands at once: without the lock each would write back what it read, and one pin would be lost.
+    #[test]
+    fn what_several_commands_note_at_once_is_all_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("state/vaults.json");
+        std::thread::scope(|scope| {
+            for command in 0..8 {
+                let path = &path;
+                scope.spawn(move || {
+                    for step in 0..20 {
+                        let first = Freshness { epoch: 1, version: 1, revision: 1 };
+                        let uid = format!("{command}-{step}");
+                        let noted = Pins::change(path, |pins| pins.advance(&uid, first));
+                        noted.expect("a change");
+                    }
+                });
+            }
+        });
+        assert_eq!(Pins::load(&path).expect("a list").seen.len(), 160);
     }
 }

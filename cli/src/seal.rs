@@ -32,6 +32,10 @@ pub struct Arguments {
     /// Seal without a cluster, to a key saved by `kubectl coffer seal-key`
     #[arg(long, value_name = "FILE")]
     pub seal_key: Option<PathBuf>,
+    /// The vault's key as its owners told it, where the vault was never seen on this machine: kubectl coffer trust shows
+    /// it
+    #[arg(long, value_name = "KEY", requires = "seal_key")]
+    pub trust: Option<String>,
     /// Values.
     #[command(flatten)]
     pub sources: Sources,
@@ -50,7 +54,7 @@ pub(crate) async fn run(desk: &mut Desk<'_>, arguments: &Arguments) -> Result<()
     let (trusted, vault, namespace, current) = match &arguments.seal_key {
         Some(file) => {
             let key = SealKey::read(file)?;
-            let trusted = seal_key::trust(&desk.home.pins, &key)?;
+            let trusted = seal_key::trust(&desk.home.pins, &key, arguments.trust.as_deref())?;
             let namespace = desk.options.namespace.clone().unwrap_or_else(|| key.namespace.clone());
             (trusted, (key.vault, key.namespace), namespace, None)
         }

@@ -71,8 +71,9 @@ impl SealKey {
     }
 }
 
-/// Compares a saved key with what was seen of its vault, and checks that the vault's own key vouches for it.
-pub(crate) fn trust(path: &Path, key: &SealKey) -> Result<Trusted, Failure> {
+/// Compares a saved key with what was seen of its vault, and checks that the vault's own key vouches for it. A file
+/// vouches for nothing by itself: of a vault that was never seen here, `said` is its key as its owners told it.
+pub(crate) fn trust(path: &Path, key: &SealKey, said: Option<&str>) -> Result<Trusted, Failure> {
     let pin = Pin {
         server: key.server.clone(),
         namespace: key.namespace.clone(),
@@ -81,20 +82,28 @@ pub(crate) fn trust(path: &Path, key: &SealKey) -> Result<Trusted, Failure> {
         custodian_key: key.custodian_key.clone(),
     };
     let trusted = pins::verified(&pin, Some(&key.intake_key))?;
-    let mut pins = Pins::load(path)?;
-    match pins.compare(&pin) {
-        Sight::Same => {}
-        Sight::First => {
-            pins.remember(pin);
-            pins.save(path)?;
-        }
-        Sight::Changed => {
-            return Err(Failure::Conflict(format!(
-                "the saved key is not of vault '{}' as it was first seen here: save it again with kubectl coffer \
-                 seal-key",
-                key.vault
-            )));
-        }
+    let not_the_vaults = |than: &str| {
+        Failure::Conflict(format!(
+            "the saved key is not of vault '{}' as {than}: save it again with kubectl coffer seal-key",
+            key.vault
+        ))
+    };
+    if said.is_some_and(|said| said != key.custodian_key) {
+        return Err(not_the_vaults("--trust says"));
     }
+    Pins::change(path, |pins| match (pins.compare(&pin), said) {
+        (Sight::Same, _) => Ok(()),
+        (Sight::First, _) if pins.knows(&pin) => Ok(()),
+        (Sight::First, Some(_)) => {
+            pins.remember(pin);
+            Ok(())
+        }
+        (Sight::First, None) => Err(Failure::Denied(format!(
+            "vault '{}' was never seen here, and whoever wrote the saved key may have put in their own: {}. Ask its \
+             owners, by another way, what kubectl coffer trust {} shows; if it is the same, say --trust KEY",
+            key.vault, key.custodian_key, key.vault
+        ))),
+        (Sight::Changed, _) => Err(not_the_vaults("it was first seen here")),
+    })?;
     Ok(trusted)
 }

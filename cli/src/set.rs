@@ -51,11 +51,7 @@ pub(crate) async fn run(
     arguments: &Arguments,
 ) -> Result<(), Failure> {
     let name = &arguments.name;
-    let before = cluster.find::<Connection>(name).await?;
-    let facts = match &before {
-        Some(connection) => Facts::around(cluster, connection).await?,
-        None => Facts::of(cluster, arguments.vault.as_deref()).await?,
-    };
+    let (before, facts) = Facts::with_or_of(cluster, name, arguments.vault.as_deref()).await?;
     if arguments.vault.as_ref().is_some_and(|vault| *vault != facts.name()) {
         return Err(Failure::Conflict(format!(
             "connection '{name}' is in vault '{}' and never moves: delete it and make it there",

@@ -52,8 +52,7 @@ pub(crate) async fn run(
     {
         return Err(Failure::Usage(String::from("say with whom: --members, --current, --add or --drop")));
     }
-    let before: Connection = cluster.get(name).await?;
-    let facts = Facts::around(cluster, &before).await?;
+    let (before, facts) = Facts::with(cluster, name).await?;
     let owner = before.spec.owner.clone().unwrap_or_default();
     let was = facts.scope(&before);
     let members = wanted(arguments, &was, &facts.active())?;

@@ -3,6 +3,8 @@
 #![allow(clippy::expect_used, reason = "a failed expectation is the test's failure")]
 
 mod credentials;
+mod delivery;
+mod golden;
 mod people;
 mod values;
 mod world;
@@ -11,7 +13,7 @@ use http::{Request, Response};
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
 
-use crate::{Failure, cluster::Cluster, command::Everywhere, list, members, output::Format, vaults};
+use crate::{Failure, cluster::Cluster, list, members, output::Format, vaults};
 
 /// An API server that gives these answers by path, to as many requests as come.
 fn cluster(answers: &[(&'static str, u16, Value)]) -> Cluster {
@@ -91,7 +93,7 @@ async fn vaults_shows_what_is_asked_for_first() {
     let unseen = json!({"metadata": metadata("unseen"), "spec": {}});
     let cluster = cluster(&[(VAULTS, 200, items("Vault", &[ready_vault(), pending, unseen]))]);
     let (mut answer, mut notes) = (Vec::new(), Vec::new());
-    vaults::print(&cluster, Everywhere::default(), Format::Table, &mut answer, &mut notes)
+    vaults::print(&cluster, vaults::Arguments::default(), Format::Table, &mut answer, &mut notes)
         .await
         .expect("a list");
     assert_eq!(
@@ -110,7 +112,7 @@ async fn vaults_shows_what_is_asked_for_first() {
 async fn an_empty_answer_is_a_remark_and_no_failure() {
     let cluster = cluster(&[(VAULTS, 200, items("Vault", &[]))]);
     let (mut answer, mut notes) = (Vec::new(), Vec::new());
-    vaults::print(&cluster, Everywhere::default(), Format::Table, &mut answer, &mut notes)
+    vaults::print(&cluster, vaults::Arguments::default(), Format::Table, &mut answer, &mut notes)
         .await
         .expect("a list");
     assert!(answer.is_empty());
@@ -123,7 +125,7 @@ async fn an_object_that_cannot_be_read_is_named_and_the_others_are_shown() {
     let broken = json!({"metadata": metadata("odd"), "spec": {"sharing": 7}});
     let cluster = cluster(&[(VAULTS, 200, items("Vault", &[broken, ready_vault()]))]);
     let (mut answer, mut notes) = (Vec::new(), Vec::new());
-    vaults::print(&cluster, Everywhere::default(), Format::Table, &mut answer, &mut notes)
+    vaults::print(&cluster, vaults::Arguments::default(), Format::Table, &mut answer, &mut notes)
         .await
         .expect("a list");
     assert_eq!(rows(&answer)[1][0], "team");
@@ -137,7 +139,7 @@ async fn programs_get_the_objects_as_the_server_has_them() {
     let cluster = cluster(&[(VAULTS, 200, items("Vault", &[odd]))]);
     for format in [Format::Json, Format::Yaml, Format::Name] {
         let (mut answer, mut notes) = (Vec::new(), Vec::new());
-        vaults::print(&cluster, Everywhere::default(), format, &mut answer, &mut notes)
+        vaults::print(&cluster, vaults::Arguments::default(), format, &mut answer, &mut notes)
             .await
             .expect("a list");
         let text = String::from_utf8(answer).expect("text");
@@ -246,7 +248,8 @@ async fn refusals_keep_the_servers_words_and_get_their_exit_code() {
         let cluster = cluster(&[(VAULTS, code, status(code, message))]);
         let (mut answer, mut notes) = (Vec::new(), Vec::new());
         let outcome =
-            vaults::print(&cluster, Everywhere::default(), Format::Table, &mut answer, &mut notes).await;
+            vaults::print(&cluster, vaults::Arguments::default(), Format::Table, &mut answer, &mut notes)
+                .await;
         assert_eq!(outcome.expect_err("a refusal").exit_code(), expected, "{message}");
         assert!(answer.is_empty());
     }

@@ -28,8 +28,7 @@ pub(crate) async fn run(
     arguments: &Arguments,
 ) -> Result<(), Failure> {
     let (name, to) = (&arguments.name, &arguments.to);
-    let before: Connection = cluster.get(name).await?;
-    let facts = Facts::around(cluster, &before).await?;
+    let (before, facts) = Facts::with(cluster, name).await?;
     let was = before.spec.owner.clone().unwrap_or_default();
     if was == *to {
         return desk.say(&format!("Connection '{name}' is owned by '{to}' already."));

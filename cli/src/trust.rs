@@ -30,7 +30,7 @@ pub(crate) async fn run(
     let vault: Vault = facts::vault(cluster, arguments.vault.as_deref()).await?;
     let seen = Pin::of(&cluster.server, &vault)?;
     pins::verified(&seen, vault.status.as_ref().and_then(|status| status.intake_key.as_ref()))?;
-    let mut pins = Pins::load(&desk.home.pins)?;
+    let pins = Pins::load(&desk.home.pins)?;
     let (name, key) = (seen.vault.clone(), seen.custodian_key.clone());
     desk.say(&format!("Vault '{name}' in namespace '{}' has the key {key}.", seen.namespace))?;
     match pins.compare(&seen) {
@@ -44,7 +44,9 @@ pub(crate) async fn run(
     if desk.options.dry_run {
         return Ok(());
     }
-    pins.remember(seen);
-    pins.save(&desk.home.pins)?;
+    Pins::change(&desk.home.pins, |pins| {
+        pins.remember(seen);
+        Ok(())
+    })?;
     desk.say("It is taken for the right one from now on.")
 }

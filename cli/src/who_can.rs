@@ -1,7 +1,6 @@
 //! `kubectl coffer who-can`: everybody's standing towards one Connection.
 
 use clap::Args;
-use coffer_crds::Connection;
 use serde_json::json;
 
 use crate::{
@@ -45,8 +44,7 @@ pub(crate) async fn run(
     cluster: &Cluster,
     arguments: &Arguments,
 ) -> Result<(), Failure> {
-    let connection: Connection = cluster.get(&arguments.name).await?;
-    let facts = Facts::around(cluster, &connection).await?;
+    let (connection, facts) = Facts::with(cluster, &arguments.name).await?;
     let mut rows: Vec<Row> = facts
         .views
         .iter()

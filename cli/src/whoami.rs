@@ -1,13 +1,8 @@
 //! `kubectl coffer whoami`.
 
-use std::collections::BTreeMap;
-
 use clap::Args;
-use coffer_crds::{Vault, VaultMember};
 use coffer_keys::member_key::MemberPublicKey;
-use coffer_policy::{Caller, MemberView};
-use jiff::Timestamp;
-use kube::ResourceExt as _;
+use coffer_policy::Caller;
 use serde_json::{Value, json};
 
 use crate::{
@@ -16,6 +11,7 @@ use crate::{
     command::Everywhere,
     desk::Desk,
     local_key::{self, KeyOptions},
+    memberships::{Own, memberships},
     output::{self, Format, Sheet},
 };
 
@@ -28,13 +24,6 @@ pub struct Arguments {
     /// The key.
     #[command(flatten)]
     pub key: KeyOptions,
-}
-
-/// One membership of the caller.
-struct Own {
-    namespace: String,
-    vault: String,
-    view: MemberView,
 }
 
 /// Prints who the API server takes the caller for, the local key, and where the caller is a member.
@@ -111,26 +100,4 @@ fn sheet(
         Err(failure) => sheet.row("Member of", format!("cannot be seen: {failure}")),
     }
     sheet
-}
-
-async fn memberships(cluster: &Cluster, caller: &Caller, everywhere: bool) -> Result<Vec<Own>, Failure> {
-    let vaults = cluster.list::<Vault>(everywhere).await?.into_iter().filter_map(|listed| listed.parsed.ok());
-    let members: Vec<VaultMember> =
-        cluster.list(everywhere).await?.into_iter().filter_map(|listed| listed.parsed.ok()).collect();
-    let mut by_namespace: BTreeMap<String, Vec<VaultMember>> = BTreeMap::new();
-    for member in members {
-        by_namespace.entry(member.namespace().unwrap_or_default()).or_default().push(member);
-    }
-    let mut own = Vec::new();
-    for vault in vaults {
-        let namespace = vault.namespace().unwrap_or_default();
-        let members = by_namespace.get(&namespace).map(Vec::as_slice).unwrap_or_default();
-        let views = coffer_policy::identity::from_status(&vault, members, Timestamp::now());
-        own.extend(views.into_iter().filter(|view| view.is_of(caller)).map(|view| Own {
-            namespace: namespace.clone(),
-            vault: vault.name_any(),
-            view,
-        }));
-    }
-    Ok(own)
 }

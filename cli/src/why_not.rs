@@ -1,7 +1,7 @@
 //! `kubectl coffer why-not`: one member's standing towards one Connection, explained.
 
 use clap::Args;
-use coffer_crds::{Connection, conditions};
+use coffer_crds::conditions;
 use serde_json::json;
 
 use crate::{
@@ -31,8 +31,7 @@ pub(crate) async fn run(
     cluster: &Cluster,
     arguments: &Arguments,
 ) -> Result<(), Failure> {
-    let connection: Connection = cluster.get(&arguments.name).await?;
-    let facts = Facts::around(cluster, &connection).await?;
+    let (connection, facts) = Facts::with(cluster, &arguments.name).await?;
     let member = facts.member(&arguments.member)?;
     let denied = why_not(&facts, member, &connection, arguments.verb);
     let format = desk.options.output;

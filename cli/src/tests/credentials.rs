@@ -172,10 +172,69 @@ async fn a_manifest_for_git_is_sealed_without_a_cluster() {
     assert_eq!(opened(&world, "token", &manifest["spec"]["sealedData"]["token"]), "ghp_hunter2");
     assert!(!said.answer.contains("hunter2"));
 
+    // Another machine has never seen the vault: whoever wrote the file could have put in a key of their own.
+    std::fs::remove_file(world.home().pins).expect("a file");
+    world.person.pipes = Some("ghp_hunter2\n");
+    let (code, text) = world.run(&words).await.refused();
+    assert_eq!(code, Failure::DENIED);
+    let key = world.keyring.custodian_key();
+    assert!(text.contains(&key) && text.contains("--trust KEY"), "{text}");
+    let other = World::new("alice").keyring.custodian_key();
+    let with = |key: &str| {
+        words.iter().map(|word| (*word).to_owned()).chain(["--trust".into(), key.into()]).collect()
+    };
+    let (not_so, so): (Vec<String>, Vec<String>) = (with(&other), with(&key));
+    let typed: Vec<&str> = not_so.iter().map(String::as_str).collect();
+    assert_eq!(world.run(&typed).await.refused().0, Failure::CONFLICT);
+    let typed: Vec<&str> = so.iter().map(String::as_str).collect();
+    world.run(&typed).await.answer();
+    world.run(&words).await.answer();
+
     let mut altered: Value = serde_saphyr::from_str(&saved.answer).expect("YAML");
     altered["custodianKey"] = World::new("alice").vault()["status"]["custodianKey"].clone();
     std::fs::write(&file, altered.to_string()).expect("a file");
     assert_eq!(world.run(&words).await.refused().0, Failure::CONFLICT);
+}
+
+#[tokio::test]
+async fn an_edit_shows_what_will_change_asks_and_changes_that_alone() {
+    let world = World::new("alice").with_team();
+    let mut world = world.answering(("PATCH", GITHUB, 200, github()));
+    world.person.edits = Some(|text| text.replace("spec:\n", "spec:\n  provider: github\n  alias: gh\n"));
+    assert_eq!(world.run(&["edit", "github"]).await.refused().0, Failure::USAGE, "nobody said yes");
+    assert!(world.written().is_empty());
+    world.person.types = ["y"].into();
+    let said = world.run(&["edit", "github", "--no-wait"]).await;
+    assert_eq!(said.answer(), "Connection 'github' is changed.\n");
+    assert!(
+        said.notes.contains("  spec.alias: not set → gh\n  spec.provider: not set → github\n"),
+        "{said:?}"
+    );
+    let expected =
+        json!({"metadata": {"resourceVersion": "9"}, "spec": {"alias": "gh", "provider": "github"}});
+    assert_eq!(world.written()[0].2, expected);
+    world.person.edits = Some(str::to_owned);
+    let said = world.run(&["edit", "github"]).await;
+    assert_eq!(said.answer(), "Connection 'github': nothing was edited, nothing is changed.\n");
+}
+
+/// What somebody typed is not lost with the refusal, and is where the refusal says.
+#[tokio::test]
+async fn an_edit_that_fails_keeps_what_was_written() {
+    let mut world = World::new("alice").with_team();
+    world.person.edits = Some(|text| text.replace("owner: alice", "owner: bob"));
+    let (code, text) = world.run(&["edit", "github", "--yes"]).await.refused();
+    assert_eq!(code, Failure::USAGE);
+    assert!(text.contains("spec.owner is changed by kubectl coffer transfer"), "{text}");
+    let (_, path) = text.split_once("kept in ").expect("a path");
+    let kept = std::fs::read_to_string(path).expect("a file");
+    assert!(kept.contains("owner: bob") && !kept.contains("c2VhbGVk"), "{kept}");
+    std::fs::remove_file(path).expect("it is there");
+    assert!(world.written().is_empty());
+    world.person.edits = None;
+    let (code, text) = world.run(&["edit", "github"]).await.refused();
+    assert_eq!(code, Failure::USAGE);
+    assert!(text.contains("the editor failed") && !text.contains("kept in"), "{text}");
 }
 
 /// C33: who gains and who loses.

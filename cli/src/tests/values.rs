@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use super::world::{Broker, GITHUB, World, github};
 use crate::{Failure, random};
 
-fn items() -> Answer {
+pub(super) fn items() -> Answer {
     let value = |text: &str| ItemValue::new(text.as_bytes().to_vec());
     Answer::of(vec![Delivered::Items(ReleasedConnection {
         namespace: "team".into(),
@@ -33,14 +33,14 @@ fn items() -> Answer {
     })])
 }
 
-fn asking(answer: impl Fn(&coffer_crds::Release) -> Answer + Send + Sync + 'static) -> World {
+pub(super) fn asking(answer: impl Fn(&coffer_crds::Release) -> Answer + Send + Sync + 'static) -> World {
     let mut world = World::new("bob").with_team();
     world.broker = Some(Arc::new(answer));
     world
 }
 
 /// Only what was asked for, as a broker answers.
-fn narrowed(release: &coffer_crds::Release) -> Answer {
+pub(super) fn narrowed(release: &coffer_crds::Release) -> Answer {
     let mut answer = items();
     let wanted = &release.spec.connections[0].items;
     for delivered in &mut answer.connections {
@@ -100,7 +100,7 @@ async fn a_refusal_keeps_the_brokers_words() {
 }
 
 /// What the operator sealed for bob, who has a key of his own, as a broker passes it on.
-fn wrapped(world: &mut World, key: &MemberSecretKey, revision_of: usize) -> WrappedConnection {
+pub(super) fn wrapped(world: &mut World, key: &MemberSecretKey, revision_of: usize) -> WrappedConnection {
     let bob = RegisteredMember {
         name: "bob".into(),
         uid: "uid-bob".into(),
@@ -177,7 +177,7 @@ async fn a_member_with_a_key_opens_here_and_is_never_taken_back_to_an_older_valu
 #[tokio::test]
 async fn nobody_who_answers_is_told_and_the_question_is_taken_away_all_the_same() {
     let mut world = asking(|_| Answer::of(Vec::new()));
-    assert_eq!(world.run(&["get", "github"]).await.refused().0, Failure::UNEXPECTED);
+    assert_eq!(world.run(&["get", "github"]).await.refused().0, Failure::CONFLICT);
     assert_eq!(world.written().last().map(|(method, ..)| method.clone()).as_deref(), Some("DELETE"));
     assert_eq!(world.run(&["get", "github", "--dry-run"]).await.refused().0, Failure::USAGE);
 }

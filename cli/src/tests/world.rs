@@ -66,6 +66,8 @@ pub(super) struct Scripted {
     pub(super) pipes: Option<&'static str>,
     /// Whether the answer goes to a screen.
     pub(super) sees: bool,
+    /// What they make of a text in an editor; without it the editor fails.
+    pub(super) edits: Option<fn(&str) -> String>,
 }
 
 /// What a command came to.
@@ -278,6 +280,11 @@ impl Person for Scripted {
 
     fn sees_the_answer(&self) -> bool {
         self.sees
+    }
+
+    fn edit(&mut self, file: &Path) -> io::Result<()> {
+        let edit = self.edits.ok_or(io::ErrorKind::NotFound)?;
+        std::fs::write(file, edit(&std::fs::read_to_string(file)?))
     }
 
     fn standard_input(&mut self) -> io::Result<SecretBytes> {
