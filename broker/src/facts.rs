@@ -4,7 +4,7 @@ mod index;
 mod reread;
 mod stores;
 
-pub use index::SubjectIndex;
+pub use index::{SubjectIndex, Word, WordIndex};
 pub use reread::{ApiServerReread, Fresh, Reread, RereadFailed, Wanted};
 pub use stores::{Place, Stores};
 

@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("!has(oldSelf.acceptance) || (has(self.acceptance) && (self.acceptance == oldSelf.acceptance || (has(oldSelf.acceptance.publicKey) && !has(oldSelf.acceptance.proof) && has(self.acceptance.proof) && has(self.acceptance.publicKey) && self.acceptance.publicKey == oldSelf.acceptance.publicKey)))")
+    validation = Rule::new("!has(oldSelf.acceptance) || (has(self.acceptance) && (self.acceptance == oldSelf.acceptance || (has(oldSelf.acceptance.publicKey) && has(self.acceptance.proof) && has(self.acceptance.publicKey) && self.acceptance.publicKey == oldSelf.acceptance.publicKey)))")
         .message("acceptance is set once: change the key through keyChange, or delete the member and invite again").field_path(".acceptance"),
     validation = Rule::new("!(has(oldSelf.declined) && oldSelf.declined) || (has(self.declined) && self.declined)")
         .message("a declined invite stays declined: delete it and invite again").field_path(".declined"),
@@ -112,7 +112,7 @@ pub struct Acceptance {
     #[schemars(length(min = 1, max = 4096))]
     pub public_key: Option<String>,
     /// Proof that whoever accepts holds the private half, base64: a signature, or the answer to `status.challenge`. An
-    /// X25519 or X-Wing key is given without one first; the answer follows, once.
+    /// X25519 or X-Wing key is given without one first; the answer follows, again if it was wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub proof: Option<String>,

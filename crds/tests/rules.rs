@@ -128,11 +128,18 @@ fn members() -> Vec<Case> {
             "VaultMember",
             "acceptance is set once",
             accepted.clone(),
-            with(json!({"acceptance": {"publicKey": "k", "proof": "p"}, "role": "admin"})),
+            with(json!({"acceptance": {"publicKey": "k", "proof": "again"}, "role": "admin"})),
             with(json!({"acceptance": {"publicKey": "other", "proof": "p"}})),
         ),
+        update(
+            "VaultMember",
+            "acceptance is set once",
+            accepted.clone(),
+            accepted.clone(),
+            with(json!({"acceptance": {"publicKey": "k"}})),
+        ),
         update("VaultMember", "acceptance is set once", accepted.clone(), accepted, with(json!({}))),
-        // A key that cannot sign answers its challenge, once.
+        // A key that cannot sign answers its challenge. Whether it still may is the webhook's to say.
         update(
             "VaultMember",
             "acceptance is set once",

@@ -8,7 +8,7 @@ use std::{
 
 use coffer_crds::Keyring;
 use coffer_envelope::OpenKeyring;
-use coffer_runtime::CallError;
+use coffer_runtime::{CallError, Events};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, ResourceExt as _, runtime::controller::Action};
 use rand_core::CryptoRng;
@@ -17,7 +17,6 @@ use tokio::sync::watch;
 use crate::{
     apply::{WriteError, Writer},
     cache::Key,
-    events::Events,
     gates::Gates,
     installation::{custody::Custody, guards::Standing},
     meters::{Meters, Outcome, Reconciled},

@@ -5,14 +5,13 @@
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use coffer_crds::Release;
-use coffer_runtime::{Check, Election, LeaseConfig, Readiness, Shutdown, lease};
+use coffer_runtime::{Check, Election, Events, LeaseConfig, Readiness, Shutdown, lease};
 use futures::StreamExt as _;
 use kube::{
     Client, Resource,
     runtime::{
         Config,
         controller::{self, Action, applier},
-        events::Reporter,
         reflector::{ObjectRef, Store},
     },
 };
@@ -25,7 +24,6 @@ use crate::{
     cache::Key,
     connection,
     context::{Context, Failures, Keyrings, ReconcileError},
-    events::Events,
     gates::Gates,
     installation::{
         bundles::Configurations,
@@ -163,11 +161,9 @@ impl Installation {
         custody: watch::Receiver<Custody>,
         guards: watch::Receiver<Standing>,
     ) -> Context {
-        let reporter =
-            Reporter { controller: String::from(MANAGER), instance: Some(self.args.pod_name.clone()) };
         let operator = self.args.user.clone();
         Context {
-            events: Events::new(self.client.clone(), reporter),
+            events: Events::new(self.client.clone(), MANAGER, &self.args.pod_name, "Reconcile"),
             client: self.client.clone(),
             writer,
             watched: self.watched.clone(),

@@ -21,7 +21,6 @@ pub mod caches;
 pub mod connection;
 pub mod context;
 pub mod default_vault;
-pub mod events;
 pub mod gates;
 pub mod installation;
 pub mod leading;

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use coffer_crds::{EnvelopeScope, MemberPhase, SlotRecipient};
 use coffer_envelope::{Place, open_as_brokered, scope_contains};
 use coffer_keys::signature::CheckedSignatures;
-use coffer_policy::roles::role;
+use coffer_policy::{membership::leads, roles::role};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 use proptest::prelude::*;
 use serde_json::json;
@@ -28,6 +29,8 @@ enum Step {
     Invite(usize, usize),
     Remove(usize),
     Suspend(usize, bool),
+    Decline(usize),
+    End(usize, bool),
     Role(usize, usize),
     NarrowRole(bool),
     Sharing(bool),
@@ -50,6 +53,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (account.clone(), role.clone()).prop_map(|(account, role)| Step::Invite(account, role)),
         2 => account.clone().prop_map(Step::Remove),
         2 => (account.clone(), any::<bool>()).prop_map(|(account, on)| Step::Suspend(account, on)),
+        1 => account.clone().prop_map(Step::Decline),
+        1 => (account.clone(), any::<bool>()).prop_map(|(account, over)| Step::End(account, over)),
         1 => (account, role).prop_map(|(account, role)| Step::Role(account, role)),
         1 => any::<bool>().prop_map(Step::NarrowRole),
         1 => any::<bool>().prop_map(Step::Sharing),
@@ -71,6 +76,8 @@ struct History {
     versions: BTreeMap<(String, String), (i64, i64)>,
     /// The newest epoch whose vault key a member, by uid, was ever given.
     known: BTreeMap<String, i64>,
+    /// The phase in which each member, by uid, was last seen.
+    phases: BTreeMap<String, MemberPhase>,
 }
 
 impl History {
@@ -82,7 +89,14 @@ impl History {
             world.invite_account(name, "member", "alice");
         }
         world.settle();
-        Self { world, values: BTreeMap::new(), current: 1, versions: BTreeMap::new(), known: BTreeMap::new() }
+        Self {
+            world,
+            values: BTreeMap::new(),
+            current: 1,
+            versions: BTreeMap::new(),
+            known: BTreeMap::new(),
+            phases: BTreeMap::new(),
+        }
     }
 
     fn take(&mut self, step: &Step) {
@@ -112,6 +126,13 @@ impl History {
             Step::Remove(at) if has_member(world, ACCOUNTS[*at]) => world.delete_member(ACCOUNTS[*at]),
             Step::Suspend(at, on) if has_member(world, ACCOUNTS[*at]) => {
                 world.edit_member(ACCOUNTS[*at], "alice", |member| member.spec.suspended = *on);
+            }
+            Step::Decline(at) if has_member(world, ACCOUNTS[*at]) => {
+                world.edit_member(ACCOUNTS[*at], ACCOUNTS[*at], |member| member.spec.declined = true);
+            }
+            Step::End(at, over) if has_member(world, ACCOUNTS[*at]) => {
+                let end = over.then_some(Time(world.now));
+                world.edit_member(ACCOUNTS[*at], "alice", |member| member.spec.expires_at = end);
             }
             Step::Role(at, role) if has_member(world, ACCOUNTS[*at]) => {
                 world.edit_member(ACCOUNTS[*at], "alice", |member| {
@@ -170,6 +191,8 @@ impl History {
             | Step::Invite(..)
             | Step::Remove(_)
             | Step::Suspend(..)
+            | Step::Decline(_)
+            | Step::End(..)
             | Step::Role(..)
             | Step::SealAgain(_)
             | Step::Scope(..)
@@ -204,6 +227,10 @@ impl History {
         let (mut in_force, mut holders) = (BTreeSet::new(), BTreeSet::new());
         for member in self.world.caches.members.all() {
             let status = member.status.clone().unwrap_or_default();
+            if let Some(phase) = status.phase {
+                let before = self.phases.insert(member.uid().unwrap(), phase).unwrap_or(MemberPhase::Invited);
+                assert!(leads(before.into(), phase.into()), "{}: {before:?} to {phase:?}", member.name_any());
+            }
             let entry = keys
                 .member(&member.name_any())
                 .filter(|entry| Some(&entry.uid) == member.metadata.uid.as_ref());

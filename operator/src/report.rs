@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use coffer_crds::conditions::{self, reason};
+pub use coffer_runtime::events::Notice;
 use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::Timestamp,
@@ -89,29 +90,6 @@ pub fn to_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-/// Something worth an event on the object that is reconciled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// Whether somebody should look.
-    pub warning: bool,
-    /// In CamelCase.
-    pub reason: &'static str,
-    /// What happened. Never a value.
-    pub note: String,
-}
-
-impl Notice {
-    /// Nothing to worry about.
-    pub fn normal(reason: &'static str, note: impl Into<String>) -> Self {
-        Self { warning: false, reason, note: note.into() }
-    }
-
-    /// Somebody should look.
-    pub fn warning(reason: &'static str, note: impl Into<String>) -> Self {
-        Self { warning: true, reason, note: note.into() }
-    }
-}
-
 /// What a change of conditions is worth saying: that readiness has another reason than before.
 pub fn transition(before: &[Condition], after: &[Condition]) -> Option<Notice> {
     let ready = |conditions: &[Condition]| {
@@ -125,7 +103,8 @@ pub fn transition(before: &[Condition], after: &[Condition]) -> Option<Notice> {
     // Waiting is nothing to worry about; everything else that is not ready is.
     let waits =
         [reason::PENDING, reason::INVITED, reason::ACCEPTED, reason::VAULT_NOT_READY].contains(&reason);
-    Some(Notice { warning: is.status != "True" && !waits, reason, note: is.message })
+    let warning = is.status != "True" && !waits;
+    Some(Notice { warning, alone: !warning, reason, note: is.message })
 }
 
 /// How long until `at`, for a requeue: never zero, so that a moment that has just come is seen as passed.

@@ -10,7 +10,9 @@ use coffer_crds::{
 use coffer_envelope::key_hash;
 use coffer_keys::member_key::MemberPublicKey;
 use coffer_policy::{
-    identity::{ends_at, on_hold, with_namespace},
+    MemberState,
+    identity::{ends_at, on_hold, stands, with_namespace},
+    membership::{Event, next},
     roles::{Role, role},
 };
 use k8s_openapi::{api::core::v1::ServiceAccount, jiff::Timestamp};
@@ -99,20 +101,18 @@ pub fn by_spec(
     now: Timestamp,
 ) -> Result<Role, Out> {
     let namespace = member.namespace().unwrap_or_default();
-    if member.spec.declined {
-        return Err(Out::new(MemberPhase::Declined, reason::DECLINED, "the subject declined"));
-    }
     if with_namespace(&member.spec.subject, &namespace) != entry.subject {
         let message =
             "spec.subject differs from the subject that was accepted; delete this member and make another";
         return Err(Out::new(MemberPhase::Invited, reason::INVALID_SPEC, message));
     }
-    if member.spec.suspended {
-        return Err(Out::new(MemberPhase::Suspended, reason::SUSPENDED, "spec.suspended is set"));
-    }
-    let end = ends_at(member, &entry.role, Some(entry.accepted_at.0), vault);
-    if let Some(end) = end.filter(|end| *end <= now) {
-        return Err(Out::new(MemberPhase::Expired, reason::EXPIRED, format!("expired at {}", utc(end))));
+    let since = Some(entry.accepted_at.0);
+    let ended = || {
+        let end = ends_at(member, &entry.role, since, vault).map(utc).unwrap_or_default();
+        format!("expired at {end}")
+    };
+    if let Some(out) = over(stands(member, &entry.role, since, vault, now), ended) {
+        return Err(out);
     }
     if matches!(entry.subject, Subject::ServiceAccount(_)) {
         same_account(entry, account)?;
@@ -123,17 +123,35 @@ pub fn by_spec(
     role(&vault.spec, &entry.role).ok_or_else(|| unknown_role(&entry.role))
 }
 
+/// Why a membership that stands so is out whatever else is known of it; `ended` says when it ran out.
+pub fn over(state: MemberState, ended: impl FnOnce() -> String) -> Option<Out> {
+    let (reason, message) = match state {
+        MemberState::Declined => (reason::DECLINED, String::from("the subject declined")),
+        MemberState::Suspended => (reason::SUSPENDED, String::from("spec.suspended is set")),
+        MemberState::Expired => (reason::EXPIRED, ended()),
+        MemberState::Invited | MemberState::Accepted | MemberState::Active => return None,
+    };
+    Some(Out::new(state.into(), reason, message))
+}
+
+/// The phase of a member in force to which this happens.
+fn phase_after(event: Event) -> MemberPhase {
+    next(Some(MemberState::Active), event)
+        .map(MemberPhase::from)
+        .expect("the table has a row for whoever is in force")
+}
+
 fn same_account(entry: &RegisteredMember, account: Option<&Account>) -> Result<(), Out> {
     let Some(account) = account else {
         let message = "the ServiceAccount does not exist any more";
-        return Err(Out::new(MemberPhase::Invited, reason::SUBJECT_MISSING, message));
+        return Err(Out::new(phase_after(Event::LoseSubject), reason::SUBJECT_MISSING, message));
     };
     if entry.subject_uid.as_deref() == Some(account.uid.as_str()) {
         return Ok(());
     }
     let message = "the ServiceAccount was deleted and made again; accept it anew by annotating it with \
                    coffer.dev/accept: <vault-namespace>/<vault>, or delete this member and make another";
-    Err(Out::new(MemberPhase::Invited, reason::SUBJECT_CHANGED, message))
+    Err(Out::new(phase_after(Event::LoseSubject), reason::SUBJECT_CHANGED, message))
 }
 
 /// The key that the register names, if the member's spec still holds it: the one it changed to, the one it accepted with,
@@ -152,14 +170,14 @@ pub fn key_in_force(member: &VaultMember, entry: &RegisteredMember) -> Option<Me
 /// The vault takes only members with a key of their own.
 pub fn custody_refused() -> Out {
     let message = "the vault is custody: SelfOnly, and this member brought no key; accept with a public key";
-    Out::new(MemberPhase::Accepted, reason::CUSTODY_REFUSED, message)
+    Out::new(phase_after(Event::LoseGround), reason::CUSTODY_REFUSED, message)
 }
 
 /// The role is neither built in nor one of the vault's.
 pub fn unknown_role(name: &str) -> Out {
     let message =
         format!("role '{name}' is neither owner, admin or member nor one of the vault's spec.roles");
-    Out::new(MemberPhase::Accepted, reason::UNKNOWN_ROLE, message)
+    Out::new(phase_after(Event::LoseGround), reason::UNKNOWN_ROLE, message)
 }
 
 /// A moment as messages show it.

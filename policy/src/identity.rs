@@ -5,6 +5,8 @@ use coffer_crds::{
 };
 use jiff::Timestamp;
 
+use crate::membership::{self, Event};
+
 mod term;
 
 pub use term::{DEFAULT_INVITE_TTL, ends_at};
@@ -48,7 +50,7 @@ impl From<&Author> for Caller {
 }
 
 /// Where a membership stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum MemberState {
     /// Not accepted yet.
     Invited,
@@ -62,6 +64,32 @@ pub enum MemberState {
     Suspended,
     /// The membership or the invite has run out.
     Expired,
+}
+
+impl From<MemberPhase> for MemberState {
+    fn from(phase: MemberPhase) -> Self {
+        match phase {
+            MemberPhase::Invited => Self::Invited,
+            MemberPhase::Accepted => Self::Accepted,
+            MemberPhase::Active => Self::Active,
+            MemberPhase::Declined => Self::Declined,
+            MemberPhase::Suspended => Self::Suspended,
+            MemberPhase::Expired => Self::Expired,
+        }
+    }
+}
+
+impl From<MemberState> for MemberPhase {
+    fn from(state: MemberState) -> Self {
+        match state {
+            MemberState::Invited => Self::Invited,
+            MemberState::Accepted => Self::Accepted,
+            MemberState::Active => Self::Active,
+            MemberState::Declined => Self::Declined,
+            MemberState::Suspended => Self::Suspended,
+            MemberState::Expired => Self::Expired,
+        }
+    }
 }
 
 /// What says that a membership exists.
@@ -116,7 +144,7 @@ impl MemberView {
             view.subject_uid = recorded.subject_uid.clone();
             view.role = recorded.role.clone();
         }
-        view.state = state(member, &view.role, recorded.map(|r| r.accepted_at.0), vault, now);
+        view.state = stands(member, &view.role, recorded.map(|r| r.accepted_at.0), vault, now);
         if let Some(hold) = on_hold(member).filter(|_| view.is_active()) {
             view.state = hold.state;
         }
@@ -131,7 +159,7 @@ impl MemberView {
         let since = (phase == Some(MemberPhase::Active)).then_some(now);
         view.state = match phase {
             Some(MemberPhase::Expired) if member.spec.expires_at.is_none() => MemberState::Expired,
-            _ => state(member, &view.role, since, vault, now),
+            _ => stands(member, &view.role, since, vault, now),
         };
         view
     }
@@ -280,17 +308,13 @@ pub struct Hold {
 /// grant: it takes effect once the operator has judged its author ([`crate::writes::member_resumed`]).
 pub fn on_hold(member: &VaultMember) -> Option<Hold> {
     let phase = member.status.as_ref()?.phase?;
-    let state = match phase {
-        MemberPhase::Suspended => MemberState::Suspended,
-        MemberPhase::Expired => MemberState::Expired,
-        MemberPhase::Invited | MemberPhase::Accepted | MemberPhase::Active | MemberPhase::Declined => {
-            return None;
-        }
-    };
-    Some(Hold { phase, state })
+    let state = MemberState::from(phase);
+    matches!(state, MemberState::Suspended | MemberState::Expired).then_some(Hold { phase, state })
 }
 
-fn state(
+/// Where a membership stands by its spec and the clock, that is, by what has happened to it. `active_since` is the time
+/// of its entry in the register, if it has one; `role` the one that counts.
+pub fn stands(
     member: &VaultMember,
     role: &str,
     active_since: Option<Timestamp>,
@@ -298,20 +322,15 @@ fn state(
     now: Timestamp,
 ) -> MemberState {
     let spec = &member.spec;
-    if spec.declined {
-        return MemberState::Declined;
-    }
-    if spec.suspended {
-        return MemberState::Suspended;
-    }
-    if ends_at(member, role, active_since, vault).is_some_and(|end| end <= now) {
-        return MemberState::Expired;
-    }
-    match (active_since, &spec.acceptance) {
-        (Some(_), _) => MemberState::Active,
-        (None, Some(_)) => MemberState::Accepted,
-        (None, None) => MemberState::Invited,
-    }
+    let ended = ends_at(member, role, active_since, vault).is_some_and(|end| end <= now);
+    let happened = [
+        (spec.declined, Event::Decline),
+        (spec.acceptance.is_some() || active_since.is_some(), Event::Accept),
+        (active_since.is_some(), Event::Record),
+        (ended, Event::Expire),
+        (spec.suspended, Event::Suspend),
+    ];
+    membership::after(happened.into_iter().filter_map(|(did, event)| did.then_some(event)))
 }
 
 fn add_declared(vault: &Vault, members: &[VaultMember], views: &mut Vec<MemberView>) {

@@ -3,6 +3,7 @@
 //! | module | question |
 //! | --- | --- |
 //! | [`identity`] | who is asking, and which memberships are theirs |
+//! | [`membership`] | where a membership may go from where it stands |
 //! | [`roles`] | what a role allows, and whether one role holds another |
 //! | [`scope`] | which members a Connection is for |
 //! | [`release`] | may this caller have these credentials (every door) |
@@ -17,6 +18,7 @@ pub mod access;
 mod fixtures;
 pub mod home;
 pub mod identity;
+pub mod membership;
 pub mod names;
 pub mod release;
 pub mod resolve;

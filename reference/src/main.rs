@@ -1,6 +1,7 @@
 //! Writes the generated pages of `docs/reference/`: `referencegen [<repository root>]`. `metrics.md` from what the
-//! programs register, `cli.md` from the command line itself.
+//! programs register, `cli.md` from the command line itself, `membership.md` from the table that decisions follow.
 
+mod membership;
 mod page;
 
 use anyhow::{Context as _, Result};
@@ -11,6 +12,7 @@ use std::{env, fs};
 /// Where the pages lie, from the repository's root.
 const METRICS: &str = "docs/reference/metrics.md";
 const COMMAND_LINE: &str = "docs/reference/cli.md";
+const MEMBERSHIP: &str = "docs/reference/membership.md";
 
 fn main() -> Result<()> {
     let root = env::args_os().nth(1).map_or_else(|| PathBuf::from("."), PathBuf::from);
@@ -22,6 +24,7 @@ fn main() -> Result<()> {
         scrapes.push((program, text));
     }
     write(&root.join(METRICS), &page::page(&scrapes)?)?;
+    write(&root.join(MEMBERSHIP), &membership::page())?;
     write(&root.join(COMMAND_LINE), &coffer_cli::reference())
 }
 

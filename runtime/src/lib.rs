@@ -10,6 +10,7 @@
 //! | [`metrics`] | the Prometheus registry |
 //! | [`lease`] | leader election with a deadline after which nothing may be sent |
 //! | [`client`](mod@client) | the one Kubernetes client configuration, and [`within`] |
+//! | [`events`] | events beside the objects that they are about |
 //! | [`store`](mod@store) | watched caches that a malformed object cannot stop |
 //!
 //! A server's `main` is then short:
@@ -33,6 +34,7 @@ pub mod admin;
 pub mod args;
 pub mod client;
 pub mod clock;
+pub mod events;
 pub mod lease;
 pub mod metrics;
 pub mod readiness;
@@ -44,6 +46,7 @@ pub mod tls;
 pub use admin::Admin;
 pub use args::{AdminArgs, TlsArgs};
 pub use client::{CallError, client, within};
+pub use events::{Events, Notice};
 pub use lease::{Election, Leadership, LeaseConfig};
 pub use metrics::Metrics;
 pub use readiness::{Check, Readiness};

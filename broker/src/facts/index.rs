@@ -1,75 +1,141 @@
-//! Whose VaultMembers are whose, so that a request looks at its caller's and not at all of them.
+//! What finds objects quickly: a request looks at its caller's VaultMembers and at the Connections that its words may
+//! mean, not at all there are.
 
 use super::Key;
-use coffer_crds::{Subject, VaultMember};
-use coffer_policy::{Caller, identity::with_namespace};
-use kube::runtime::watcher::Event;
+use coffer_crds::{Connection, Subject, VaultMember};
+use coffer_policy::{Caller, identity::with_namespace, release::alias};
+use kube::{ResourceExt, runtime::watcher::Event};
 use std::{
     collections::{BTreeSet, HashMap},
+    hash::Hash,
     sync::{PoisonError, RwLock},
 };
 
 /// VaultMembers by the subject in their spec. What a subject may do is the register's to say; this only finds
 /// candidates, so a subject that the register does not confirm gains nothing by it.
-#[derive(Default)]
-pub struct SubjectIndex {
-    maps: RwLock<Maps>,
+pub type SubjectIndex = Index<VaultMember>;
+
+/// Connections by the vault that they name and the words that they go by there: alias and name.
+pub type WordIndex = Index<Connection>;
+
+/// Objects of a kind by their terms.
+pub struct Index<K: Indexed> {
+    maps: RwLock<Maps<K::Term>>,
 }
 
-#[derive(Default)]
-struct Maps {
-    current: Map,
+/// A kind that is looked up by something else than its key.
+pub trait Indexed: ResourceExt {
+    /// What it is looked up by.
+    type Term: Clone + Eq + Hash;
+
+    /// All that this object is found by.
+    fn terms(&self) -> Vec<Self::Term>;
+}
+
+/// A word, as those say it who look in one vault.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Word {
+    /// The vault.
+    pub vault: Key,
+    /// An alias, or an object's name.
+    pub word: String,
+}
+
+impl Indexed for VaultMember {
+    type Term = Subject;
+
+    fn terms(&self) -> Vec<Subject> {
+        vec![with_namespace(&self.spec.subject, &Key::of(self).namespace)]
+    }
+}
+
+impl Indexed for Connection {
+    type Term = Word;
+
+    fn terms(&self) -> Vec<Word> {
+        let Some(vault) = vault_of(self) else { return Vec::new() };
+        let mut words = vec![alias(self).to_owned(), self.name_any()];
+        words.dedup();
+        words.into_iter().map(|word| Word { vault: vault.clone(), word }).collect()
+    }
+}
+
+/// The vault that a Connection names; its namespace defaults to the Connection's.
+pub(super) fn vault_of(connection: &Connection) -> Option<Key> {
+    let (namespace, name) = coffer_policy::home::named(connection)?;
+    Some(Key { namespace: namespace.to_owned(), name: name.to_owned() })
+}
+
+struct Maps<T> {
+    current: Map<T>,
     /// Filled while a new list comes in, as the store does.
-    incoming: Map,
+    incoming: Map<T>,
 }
 
-#[derive(Default)]
-struct Map {
-    members: HashMap<Subject, BTreeSet<Key>>,
-    subjects: HashMap<Key, Subject>,
+struct Map<T> {
+    keys: HashMap<T, BTreeSet<Key>>,
+    terms: HashMap<Key, Vec<T>>,
 }
 
-impl Map {
-    fn put(&mut self, member: &VaultMember) {
-        let key = Key::of(member);
+impl<T> Default for Map<T> {
+    fn default() -> Self {
+        Self { keys: HashMap::new(), terms: HashMap::new() }
+    }
+}
+
+impl<T: Clone + Eq + Hash> Map<T> {
+    fn put<K: Indexed<Term = T>>(&mut self, object: &K) {
+        let key = Key::of(object);
         self.remove(&key);
-        let subject = with_namespace(&member.spec.subject, &key.namespace);
-        self.members.entry(subject.clone()).or_default().insert(key.clone());
-        self.subjects.insert(key, subject);
+        let terms = object.terms();
+        for term in &terms {
+            self.keys.entry(term.clone()).or_default().insert(key.clone());
+        }
+        self.terms.insert(key, terms);
     }
 
     fn remove(&mut self, key: &Key) {
-        let Some(subject) = self.subjects.remove(key) else { return };
-        if let Some(members) = self.members.get_mut(&subject) {
-            members.remove(key);
-            if members.is_empty() {
-                self.members.remove(&subject);
+        for term in self.terms.remove(key).unwrap_or_default() {
+            if let Some(keys) = self.keys.get_mut(&term) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.keys.remove(&term);
+                }
             }
         }
     }
 }
 
-impl SubjectIndex {
-    /// Takes in what the store of VaultMembers has taken in.
-    pub fn observe(&self, event: &Event<VaultMember>) {
+impl<K: Indexed> Default for Index<K> {
+    fn default() -> Self {
+        Self { maps: RwLock::new(Maps { current: Map::default(), incoming: Map::default() }) }
+    }
+}
+
+impl<K: Indexed> Index<K> {
+    /// Takes in what the store of this kind has taken in.
+    pub fn observe(&self, event: &Event<K>) {
         let mut maps = self.maps.write().unwrap_or_else(PoisonError::into_inner);
         match event {
             Event::Init => maps.incoming = Map::default(),
-            Event::InitApply(member) => maps.incoming.put(member),
+            Event::InitApply(object) => maps.incoming.put(object),
             Event::InitDone => maps.current = std::mem::take(&mut maps.incoming),
-            Event::Apply(member) => maps.current.put(member),
-            Event::Delete(member) => maps.current.remove(&Key::of(member)),
+            Event::Apply(object) => maps.current.put(object),
+            Event::Delete(object) => maps.current.remove(&Key::of(object)),
         }
     }
 
+    /// Everything that is found by one of these.
+    pub fn having(&self, terms: impl IntoIterator<Item = K::Term>) -> BTreeSet<Key> {
+        let maps = self.maps.read().unwrap_or_else(PoisonError::into_inner);
+        terms.into_iter().filter_map(|term| maps.current.keys.get(&term)).flatten().cloned().collect()
+    }
+}
+
+impl SubjectIndex {
     /// The VaultMembers, in all vaults, whose subject the caller is or, for a group, belongs to.
     pub fn of(&self, caller: &Caller) -> BTreeSet<Key> {
-        let maps = self.maps.read().unwrap_or_else(PoisonError::into_inner);
-        subjects_of(caller)
-            .filter_map(|subject| maps.current.members.get(&subject))
-            .flatten()
-            .cloned()
-            .collect()
+        self.having(subjects_of(caller))
     }
 }
 
@@ -87,63 +153,4 @@ fn subjects_of(caller: &Caller) -> impl Iterator<Item = Subject> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use coffer_crds::{NamedSubject, ServiceAccountSubject, VaultMemberSpec};
-
-    fn member(name: &str, subject: Subject) -> VaultMember {
-        let spec = serde_json::json!({"vault": "main", "role": "member", "subject": subject});
-        let spec: VaultMemberSpec = serde_json::from_value(spec).expect("a valid spec");
-        let mut member = VaultMember::new(name, spec);
-        member.metadata.namespace = Some("team-a".into());
-        member
-    }
-
-    fn account(namespace: Option<&str>, name: &str) -> Subject {
-        Subject::ServiceAccount(ServiceAccountSubject {
-            namespace: namespace.map(Into::into),
-            name: name.into(),
-        })
-    }
-
-    fn found(index: &SubjectIndex, username: &str, groups: &[&str]) -> Vec<String> {
-        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
-        let caller = Caller { username: username.into(), uid: None, groups };
-        index.of(&caller).into_iter().map(|key| key.name).collect()
-    }
-
-    #[test]
-    fn a_caller_finds_its_own_memberships_and_its_groups_and_no_others() {
-        let index = SubjectIndex::default();
-        let group = Subject::Group(NamedSubject { name: "devs".into() });
-        index.observe(&Event::Apply(member("web", account(None, "web"))));
-        index.observe(&Event::Apply(member("other-web", account(Some("team-b"), "web"))));
-        index.observe(&Event::Apply(member("devs", group)));
-        index.observe(&Event::Apply(member("alice", Subject::User(NamedSubject { name: "alice".into() }))));
-        assert_eq!(found(&index, "system:serviceaccount:team-a:web", &["devs"]), ["devs", "web"]);
-        assert_eq!(found(&index, "system:serviceaccount:team-b:web", &[]), ["other-web"]);
-        assert_eq!(found(&index, "alice", &[]), ["alice"]);
-        assert!(found(&index, "bob", &["ops"]).is_empty());
-    }
-
-    #[test]
-    fn changes_deletions_and_a_new_list_are_followed() {
-        let index = SubjectIndex::default();
-        let web = "system:serviceaccount:team-a:web";
-        index.observe(&Event::Apply(member("m", account(None, "web"))));
-        index.observe(&Event::Apply(member("m", account(None, "api"))));
-        assert!(found(&index, web, &[]).is_empty());
-        assert_eq!(found(&index, "system:serviceaccount:team-a:api", &[]), ["m"]);
-        index.observe(&Event::Delete(member("m", account(None, "api"))));
-        assert!(found(&index, "system:serviceaccount:team-a:api", &[]).is_empty());
-
-        index.observe(&Event::Apply(member("old", account(None, "web"))));
-        index.observe(&Event::Init);
-        index.observe(&Event::InitApply(member("new", account(None, "web"))));
-        assert_eq!(found(&index, web, &[]), ["old"], "a list that is still coming in does not count");
-        index.observe(&Event::InitDone);
-        assert_eq!(found(&index, web, &[]), ["new"]);
-        let maps = index.maps.read().expect("no test poisons it");
-        assert_eq!((maps.current.members.len(), maps.current.subjects.len()), (1, 1));
-    }
-}
+mod tests;

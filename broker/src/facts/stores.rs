@@ -1,21 +1,20 @@
 //! The watched kinds, and how a request's facts are found in them.
 
-use super::{AskedFacts, Facts, Hidden, Key, SubjectIndex, TargetFacts, VaultFacts, is_for, is_of, views};
+use super::{
+    AskedFacts, Facts, Hidden, Key, SubjectIndex, TargetFacts, VaultFacts, Word, WordIndex, index::vault_of,
+    is_for, is_of, views,
+};
 use coffer_broker_api::ConnectionReference;
 use coffer_crds::{Connection, Envelope, Keyring, Vault, VaultMember, conditions::GUARDED};
 use coffer_policy::{
-    Caller, access, home,
+    Caller, access,
     resolve::{ResolveError, candidates, connection_ref},
 };
 use coffer_runtime::{Readiness, Shutdown, Store, StoreOptions, store, store::observed_store};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Resource, ResourceExt as _, runtime::reflector::ObjectRef};
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    hash::Hash,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, hash::Hash, sync::Arc};
 
 /// What kubectl remembers of an object for its next apply: the whole object once more.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -59,13 +58,16 @@ pub struct Stores {
     pub namespaces: Store<Namespace>,
     /// Whose VaultMembers are whose.
     pub subjects: Arc<SubjectIndex>,
+    /// Which Connections a word may mean.
+    pub words: Arc<WordIndex>,
 }
 
 impl Stores {
     /// Starts the watches; each adds a readiness check.
     pub fn watch(client: &kube::Client, readiness: &Readiness, shutdown: &Shutdown) -> Self {
         let subjects = Arc::new(SubjectIndex::default());
-        let index = subjects.clone();
+        let words = Arc::new(WordIndex::default());
+        let (by_subject, by_word) = (subjects.clone(), words.clone());
         Self {
             vaults: store(Api::all(client.clone()), StoreOptions::default(), readiness, shutdown),
             keyrings: store(Api::all(client.clone()), StoreOptions::default(), readiness, shutdown),
@@ -74,13 +76,14 @@ impl Stores {
                 StoreOptions::slim(slim_member),
                 readiness,
                 shutdown,
-                move |event| index.observe(event),
+                move |event| by_subject.observe(event),
             ),
-            connections: store(
+            connections: observed_store(
                 Api::all(client.clone()),
                 StoreOptions::slim(slim_connection),
                 readiness,
                 shutdown,
+                move |event| by_word.observe(event),
             ),
             envelopes: store(Api::all(client.clone()), StoreOptions::default(), readiness, shutdown),
             namespaces: store(
@@ -90,6 +93,7 @@ impl Stores {
                 shutdown,
             ),
             subjects,
+            words,
         }
     }
 
@@ -187,23 +191,14 @@ impl Stores {
     /// A word, among the Connections of the vaults that the caller is a member of and that admit where it asks from.
     fn resolve(&self, word: &str, search: &Search<'_>) -> Result<Option<Key>, ResolveError> {
         let &Search { caller, memberships, from, vault, within, now } = search;
-        let mut by_vault: BTreeMap<Key, Vec<Arc<Connection>>> = memberships
+        let vaults: BTreeSet<Key> = memberships
             .iter()
             .filter_map(|member| find(&self.members, member))
             .map(|member| Key { name: member.spec.vault.clone(), ..Key::of(member.as_ref()) })
             .filter(|key| vault.is_none_or(|only| only == key))
-            .map(|key| (key, Vec::new()))
             .collect();
-        for connection in self.connections.state() {
-            if within.is_some_and(|within| connection.metadata.namespace.as_deref() != Some(within)) {
-                continue;
-            }
-            if let Some(list) = vault_of(&connection).and_then(|vault| by_vault.get_mut(&vault)) {
-                list.push(connection);
-            }
-        }
         let mut view = Vec::new();
-        for (key, connections) in by_vault {
+        for key in vaults {
             let Some(vault) = find(&self.vaults, &key) else { continue };
             if !self.admits(&vault, from) {
                 continue;
@@ -211,14 +206,25 @@ impl Stores {
             let keyring = find(&self.keyrings, &key).filter(|keyring| is_of(keyring, &vault));
             let members = self.members_of(&key, memberships);
             let views = views(&vault, keyring.as_deref(), &members, now);
-            let connections = connections.iter().map(Arc::as_ref);
-            view.extend(candidates(caller, &vault, &views, connections));
+            let connections = self.meant(word, &key, within);
+            view.extend(candidates(caller, &vault, &views, connections.iter().map(Arc::as_ref)));
         }
         match connection_ref(word, &view) {
             Ok(found) => Ok(Some(Key { namespace: found.namespace, name: found.name })),
             Err(ResolveError::NotFound { .. }) => Ok(None),
             Err(error @ (ResolveError::Ambiguous { .. } | ResolveError::Malformed { .. })) => Err(error),
         }
+    }
+
+    /// The Connections of a vault, and of one namespace if only those count, that a word may mean.
+    fn meant(&self, word: &str, vault: &Key, within: Option<&str>) -> Vec<Arc<Connection>> {
+        let keys = self.words.having([Word { vault: vault.clone(), word: word.to_owned() }]);
+        keys.iter()
+            .filter(|key| within.is_none_or(|within| key.namespace == within))
+            .filter_map(|key| find(&self.connections, key))
+            // The index and the store take in each event one after the other.
+            .filter(|connection| vault_of(connection).as_ref() == Some(vault))
+            .collect()
     }
 }
 
@@ -249,12 +255,6 @@ pub struct Unresolved {
     pub index: usize,
     /// Why; its text is for the caller.
     pub error: ResolveError,
-}
-
-/// The vault that a Connection names. Admission writes the default one down, so that none is looked for here.
-fn vault_of(connection: &Connection) -> Option<Key> {
-    let (namespace, name) = home::named(connection)?;
-    Some(Key { namespace: namespace.to_owned(), name: name.to_owned() })
 }
 
 fn find<K>(store: &Store<K>, key: &Key) -> Option<Arc<K>>

@@ -4,7 +4,7 @@ use coffer_broker::{
     audit::{self, AuditLog, Committed, DenialBudget, FileLimits, FileSink, Opened, Record, Sink},
     branch::Keys,
     doors::workload::{WorkloadDoor, routes},
-    facts::{Fresh, Reread, RereadFailed, Stores, SubjectIndex, Wanted},
+    facts::{Fresh, Reread, RereadFailed, Stores, SubjectIndex, Wanted, WordIndex},
     identity::{BoundObject, ReviewUnavailable, TokenIdentity, TokenReviewer},
     last_used::{LastUsed, StatusWriter, Used},
     limits::LocalWindows,
@@ -80,6 +80,7 @@ struct Writers {
     envelopes: reflector::store::Writer<Envelope>,
     namespaces: reflector::store::Writer<Namespace>,
     subjects: Arc<SubjectIndex>,
+    words: Arc<WordIndex>,
 }
 
 impl World {
@@ -257,7 +258,9 @@ impl World {
     }
 
     pub(crate) fn apply_connection(&mut self, connection: Connection) {
-        self.writers.connections.apply_watcher_event(&Event::Apply(connection));
+        let event = Event::Apply(connection);
+        self.writers.connections.apply_watcher_event(&event);
+        self.writers.words.observe(&event);
     }
 
     pub(crate) fn apply_envelope(&mut self, envelope: Envelope) {
@@ -596,7 +599,7 @@ impl Sink for Gated {
 }
 
 fn stores() -> (Stores, Writers) {
-    let subjects = Arc::<SubjectIndex>::default();
+    let (subjects, words) = (Arc::<SubjectIndex>::default(), Arc::<WordIndex>::default());
     let (vaults, vaults_writer) = reflector::store();
     let (keyrings, keyrings_writer) = reflector::store();
     let (members, members_writer) = reflector::store();
@@ -611,6 +614,7 @@ fn stores() -> (Stores, Writers) {
         envelopes: envelopes_writer,
         namespaces: namespaces_writer,
         subjects: subjects.clone(),
+        words: words.clone(),
     };
-    (Stores { vaults, keyrings, members, connections, envelopes, namespaces, subjects }, writers)
+    (Stores { vaults, keyrings, members, connections, envelopes, namespaces, subjects, words }, writers)
 }

@@ -6,7 +6,8 @@
 //! 1. the **Keyring**, which says who is a member: one write for everything that changed in the register. A new epoch
 //!    that a removal calls for is in the same write as the removal, so that no crash can forget it; each further step
 //!    of a turn-over ([`crate::rotation`]) is one more write of it;
-//! 2. for a new vault its **status** at once, because sealing waits for the intake key;
+//! 2. for a new vault its **status** at once, because sealing waits for the intake key. Before its Keyring goes only what
+//!    members still show of a vault of that name that is gone;
 //! 3. what is **taken away**: wrapped keys, RoleBindings, members that the operator made;
 //! 4. what is **given**: wrapped keys with phases, RoleBindings, members of new owners;
 //! 5. the Vault's **status**.
@@ -151,6 +152,8 @@ fn keyring(facts: &Facts, now: Timestamp, rng: &mut impl CryptoRng) -> Result<Ke
 /// A first round: keys and where to seal to. Members follow when the owners' objects exist.
 fn new_vault(facts: &Facts, keys: &OpenKeyring, now: Timestamp) -> Plan {
     let mut plan = Plan::default();
+    let asked = keys::forgotten(facts.members());
+    plan.writes.extend(asked.map(|change| Write::MemberStatus(Box::new(change))));
     plan.writes.push(Write::CreateKeyring(Box::new(object(facts, keys))));
     plan.notices.push(Notice::normal("KeyringCreated", format!("vault id {}", keys.vault_id())));
     let ready = Wanted::not_ready(reason::PENDING, "keys are made; owners are being made members");

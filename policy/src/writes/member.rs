@@ -4,6 +4,7 @@ mod grant;
 
 use super::{Refusal, VaultView};
 use crate::identity::{Caller, MemberState, MemberView, with_namespace};
+use crate::membership::{self, Event};
 use crate::roles::{self, role};
 use coffer_crds::{Acceptance, CustodyPolicy, RegisteredMember, Subject, VaultMember};
 use grant::{known_role, listed_owner, may_grant, may_remove, operator_may, room_for_restricted};
@@ -191,7 +192,8 @@ fn own_fields(
         }
     }
     if a.declined != b.declined {
-        if a.declined || a.acceptance.is_some() {
+        let state = view.member(name_of(old)).map_or(MemberState::Invited, |member| member.state);
+        if a.declined || a.acceptance.is_some() || !membership::allows(state, Event::Decline) {
             let message = "forward only: an answered invite is not answered again; ask for a new one";
             return Err(Refusal::new("spec.declined", message));
         }
@@ -203,21 +205,23 @@ fn own_fields(
             let message = "stays: it names the key in force; write the next change in its place";
             return Err(Refusal::new("spec.keyChange", message));
         }
-        let active = view.member(name_of(old)).is_some_and(MemberView::is_active);
-        if !active {
+        let known = view.member(name_of(old));
+        if !known.is_some_and(|member| membership::allows(member.state, Event::ChangeKey)) {
             return Err(Refusal::new("spec.keyChange", "only an Active member changes its key"));
         }
     }
     Ok(())
 }
 
-/// Whether all that changed of an acceptance is the proof that it still lacked. Which keys may come without one at first
-/// is the webhook's and the operator's to say: a key that can sign may not.
+/// Whether all that changed of an acceptance is the proof that it still lacked, or that was wrong: as long as the operator
+/// asks, it may be answered, or anybody's wrong answer would spoil the invite. Which keys may come without a proof at
+/// first is the webhook's and the operator's to say: a key that can sign may not.
 fn answers_challenge(old: &VaultMember, new: &VaultMember) -> bool {
     let (Some(before), Some(after)) = (&old.spec.acceptance, &new.spec.acceptance) else { return false };
+    let asked = old.status.as_ref().is_some_and(|status| status.challenge.is_some());
     before.public_key.is_some()
         && before.public_key == after.public_key
-        && before.proof.is_none()
+        && (before.proof.is_none() || asked)
         && after.proof.is_some()
 }
 
@@ -328,12 +332,15 @@ fn subject_only(
 }
 
 fn still_open(view: &VaultView<'_>, old: &VaultMember) -> Result<(), Refusal> {
-    let state = view.member(name_of(old)).map(|m| m.state);
+    let state = view.member(name_of(old)).map_or(MemberState::Invited, |member| member.state);
+    if membership::allows(state, Event::Accept) {
+        return Ok(());
+    }
     let why = match state {
-        Some(MemberState::Declined) => "was declined",
-        Some(MemberState::Expired) => "has expired",
-        Some(MemberState::Suspended) => "is suspended",
-        Some(MemberState::Invited | MemberState::Accepted | MemberState::Active) | None => return Ok(()),
+        MemberState::Declined => "was declined",
+        MemberState::Expired => "has expired",
+        MemberState::Suspended => "is suspended",
+        MemberState::Invited | MemberState::Accepted | MemberState::Active => "is open no more",
     };
     Err(Refusal::new("spec.acceptance", format!("the invite {why}. {}", view.ask_an_owner("for a new one"))))
 }

@@ -275,6 +275,25 @@ mod tests {
         assert!(text.starts_with("spec.acceptance.proof: proof is not"), "{text}");
     }
 
+    /// DESIGN §6: anybody may deliver the proof of a pinned key, and spoils nothing by delivering another's.
+    #[test]
+    fn an_external_invite_that_pins_a_key_takes_no_other_one_of_whatever_kind() {
+        for kind in [MemberKeyKind::X25519, MemberKeyKind::XWing] {
+            let (pinned, other) = (Invite::new(kind), Invite::new(kind));
+            let external = json!({
+                "subject": {"external": {}}, "keyFingerprint": pinned.key.public().fingerprint().to_string(),
+            });
+            let asked = json!({"challenge": "…"});
+            let answer = |by: &Invite| json!({"publicKey": by.public(), "proof": "bm90aGluZw=="});
+            let alone = |by: &Invite| json!({"publicKey": by.public()});
+            assert_eq!(pinned.accept(alone(&pinned), json!({}), external.clone()), Ok(()));
+            for acceptance in [answer(&other), alone(&other), json!({})] {
+                let said = pinned.answer(acceptance, asked.clone(), json!({}), external.clone());
+                assert!(said.is_err_and(|text| text.contains("the invite pins")));
+            }
+        }
+    }
+
     /// C5.
     #[test]
     fn a_change_of_keys_needs_the_signature_of_the_old_one_and_of_the_new() {

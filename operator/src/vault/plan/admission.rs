@@ -7,8 +7,8 @@ use coffer_crds::{
 use coffer_envelope::key_hash;
 use coffer_keys::member_key::MemberPublicKey;
 use coffer_policy::{
-    MemberView,
-    identity::{ends_at, with_namespace},
+    MemberState, MemberView,
+    identity::{ends_at, stands, with_namespace},
     roles::{self, role},
     writes::member_recorded,
 };
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     report::to_seconds,
-    standing::{Out, custody_refused, unknown_role, utc},
+    standing::{Out, custody_refused, over, unknown_role, utc},
 };
 
 impl Judge<'_> {
@@ -87,19 +87,19 @@ impl Judge<'_> {
 
     /// Whether the invite can still be accepted.
     fn still_open(&self, member: &VaultMember, role_name: &str, owner: bool) -> Result<(), Out> {
-        if member.spec.declined {
-            return Err(Out::new(MemberPhase::Declined, reason::DECLINED, "the subject declined"));
-        }
-        if member.spec.suspended {
-            return Err(Out::new(MemberPhase::Suspended, reason::SUSPENDED, "spec.suspended is set"));
-        }
-        if role(&self.facts.vault.spec, role_name).is_none() {
-            return Err(Out { phase: MemberPhase::Invited, ..unknown_role(role_name) });
-        }
-        let end = ends_at(member, role_name, None, &self.facts.vault).filter(|_| !owner);
-        if let Some(end) = end.filter(|end| *end <= self.now) {
-            let message = format!("the invite expired at {}; delete it and invite again", utc(end));
-            return Err(Out::new(MemberPhase::Expired, reason::EXPIRED, message));
+        let vault = &self.facts.vault;
+        let state = stands(member, role_name, None, vault, self.now);
+        let ended = || {
+            let end = ends_at(member, role_name, None, vault).map(utc).unwrap_or_default();
+            format!("the invite expired at {end}; delete it and invite again")
+        };
+        // A listed owner waits for no answer, and so for no time.
+        match over(state, ended).filter(|_| !(owner && state == MemberState::Expired)) {
+            Some(out) => return Err(out),
+            None if role(&vault.spec, role_name).is_none() => {
+                return Err(Out { phase: MemberPhase::Invited, ..unknown_role(role_name) });
+            }
+            None => {}
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use coffer_crds::{MemberPhase, Subject as MemberSubject, Verb, conditions::reason};
+use coffer_crds::{MemberPhase, Subject as MemberSubject, VaultMember, Verb, conditions::reason};
 use coffer_policy::roles::Role;
 use k8s_openapi::api::rbac::v1::{RoleBinding, RoleRef, Subject};
 use kube::{ResourceExt as _, api::ObjectMeta};
@@ -33,11 +33,12 @@ pub(super) fn plan(facts: &Facts, register: &Register) -> Bindings {
     for (name, verdict) in &register.verdicts {
         let bound = match (&verdict.entry, &verdict.standing) {
             (Some(entry), Ok(role)) => rbac_subject(&entry.subject).map(|subject| (level(role), subject)),
-            (None, Err(out)) if waits_for_answer(out) => {
-                let invited = facts.members().find(|member| member.name_any() == *name);
+            (_, Err(out)) => {
+                let member = facts.members().find(|member| member.name_any() == *name);
+                let invited = member.filter(|member| waits_for_answer(out, verdict.entry.is_some(), member));
                 invited.and_then(|member| invitee(&member.spec.subject)).map(|subject| (INVITED, subject))
             }
-            (Some(_) | None, Ok(_) | Err(_)) => None,
+            (None, Ok(_)) => None,
         };
         if let Some((level, subject)) = bound {
             levels.entry(level).or_default().push(subject);
@@ -76,8 +77,15 @@ pub(super) fn is_of_invited(binding: &RoleBinding) -> bool {
 const INVITED: &str = "invited";
 
 /// Whether a good invite waits for its subject. One whose author may not invite opens nothing: it is not authorized.
-fn waits_for_answer(out: &Out) -> bool {
-    out.phase == MemberPhase::Invited && [reason::INVITED, reason::PROOF_REQUIRED].contains(&out.reason)
+/// An owner that the Vault lists was never invited, but in a vault of `custody: SelfOnly` is one only once it brings a
+/// key: that too is an acceptance, as long as it was not given without one.
+fn waits_for_answer(out: &Out, registered: bool, member: &VaultMember) -> bool {
+    if out.reason == reason::CUSTODY_REFUSED {
+        let acceptance = member.spec.acceptance.as_ref();
+        return acceptance.is_none_or(|acceptance| acceptance.public_key.is_some());
+    }
+    let open = [reason::INVITED, reason::PROOF_REQUIRED].contains(&out.reason);
+    open && !registered && out.phase == MemberPhase::Invited
 }
 
 /// Who answers an invite through the API server. For a ServiceAccount it is who may annotate it.

@@ -1,13 +1,14 @@
 //! Which key a member brings, how it proves that it holds it, and how it changes it.
 
 use coffer_crds::{
-    Custody, KeyChange, MemberPhase, RegisteredMember, Subject, VaultMember, Verb, conditions::reason,
+    Custody, KeyChange, MemberPhase, RegisteredMember, Subject, VaultMember, VaultMemberStatus, Verb,
+    conditions::reason,
 };
 use coffer_envelope::{KeyringError, OpenKeyring, key_hash, subject_ref};
 use coffer_keys::{
     Kid,
     acceptance::{Acceptance, decode_challenge},
-    member_key::MemberPublicKey,
+    member_key::{MemberKeyKind, MemberPublicKey},
 };
 use coffer_policy::{Caller, MemberView, identity::with_namespace, roles::role};
 use kube::ResourceExt as _;
@@ -18,7 +19,8 @@ use crate::standing::Out;
 
 /// What is said of a key that another member holds.
 pub(super) const ANOTHERS: &str = "this key is another member's; bring one of your own";
-const HOW_TO_PROVE: &str = "the key cannot sign: open status.challenge with it, and give what it holds as spec.acceptance.proof, once";
+const HOW_TO_PROVE: &str =
+    "the key cannot sign: open status.challenge with it, and give what it holds as spec.acceptance.proof";
 
 /// Whether another member of the register has this entry's key.
 pub(super) fn is_anothers<'a>(
@@ -30,7 +32,8 @@ pub(super) fn is_anothers<'a>(
 }
 
 /// What `status.challenge` is to be: for a key that cannot sign and has not answered yet. What is there already and is
-/// for this key stays: each one made is another text (T40).
+/// for this key stays: each one made is another text (T40). One of a vault of this name that is gone is not told apart by
+/// that: a new vault forgets them all ([`forgotten`]).
 pub(super) fn challenge(
     keys: &OpenKeyring,
     member: &VaultMember,
@@ -48,6 +51,18 @@ pub(super) fn challenge(
     }
     let subject = with_namespace(&member.spec.subject, &member.namespace().unwrap_or_default());
     keys.challenge(&acceptance_of(keys, member, &subject, &key).ok()?, rng)
+}
+
+/// The members that still show what a vault of this name before this one asked of them. No proof answers that any more,
+/// and nobody but the key's holder can see whose question it is: it goes before there is a Keyring to ask under.
+pub(super) fn forgotten<'a>(
+    members: impl Iterator<Item = &'a VaultMember>,
+) -> impl Iterator<Item = (VaultMember, VaultMemberStatus)> {
+    members.filter_map(|member| {
+        let status = member.status.clone().filter(|status| status.challenge.is_some())?;
+        let without = VaultMemberStatus { challenge: None, last_used_at: None, ..status };
+        Some((member.clone(), without))
+    })
 }
 
 /// What a member signs, or is challenged about, for a key that it brings.
@@ -115,10 +130,14 @@ impl Judge<'_> {
         let Some(proof) = acceptance.proof else {
             return Err(out(reason::PROOF_REQUIRED, String::from(HOW_TO_PROVE)));
         };
-        self.keys
-            .check_proof(&accepted, &proof)
-            .map_err(|error| out(reason::ACCEPTANCE_REFUSED, error.to_string()))?;
-        Ok(key)
+        match (self.keys.check_proof(&accepted, &proof), key.kind()) {
+            (Ok(()), _) => Ok(key),
+            (Err(error), MemberKeyKind::Ed25519) => Err(out(reason::ACCEPTANCE_REFUSED, error.to_string())),
+            // Admission cannot check this answer, so one that is wrong says nothing about whoever holds the key.
+            (Err(error), MemberKeyKind::X25519 | MemberKeyKind::XWing) => {
+                Err(out(reason::PROOF_REQUIRED, format!("spec.acceptance.proof: {error}; {HOW_TO_PROVE}")))
+            }
+        }
     }
 
     /// The key that a registered member has or changes to; `None` for one without. Else why what it asks for is not done.

@@ -8,8 +8,8 @@ use coffer_crds::{
 use coffer_envelope::{OpenKeyring, key_hash};
 use coffer_keys::member_key::MemberPublicKey;
 use coffer_policy::{
-    MemberView,
-    identity::{ends_at, from_register, on_hold, with_namespace},
+    MemberState, MemberView,
+    identity::{ends_at, from_register, on_hold, stands, with_namespace},
     names::{OwnerMember, owner_members},
     roles::{self, Role, role},
     writes::{VaultView, member_recorded, member_resumed, vault_recorded},
@@ -21,7 +21,7 @@ use super::{super::fetch::Facts, owner_reference};
 use crate::{
     apply::{MANAGED_BY, MANAGER},
     report::{Wanted, sooner},
-    standing::{Out, by_spec, in_force, key_in_force, unknown_role},
+    standing::{Out, by_spec, in_force, key_in_force, over, unknown_role},
 };
 
 /// What was found about one VaultMember.
@@ -210,8 +210,11 @@ impl Judge<'_> {
         views: &[MemberView],
         owner: bool,
     ) -> Verdict {
-        if member.spec.declined {
-            return Verdict::out(Out::new(MemberPhase::Declined, reason::DECLINED, "the subject declined"));
+        let state = stands(member, &entry.role, Some(entry.accepted_at.0), &self.facts.vault, self.now);
+        if state == MemberState::Declined
+            && let Some(out) = over(state, String::new)
+        {
+            return Verdict::out(out);
         }
         let mut next = entry.clone();
         let mut refused = None;

@@ -3,7 +3,7 @@
 mod authors;
 mod removal;
 
-use coffer_crds::{Custody, MemberPhase, WrappedVaultKey};
+use coffer_crds::{Custody, CustodyPolicy, MemberPhase, WrappedVaultKey};
 use kube::ResourceExt as _;
 use serde_json::json;
 
@@ -64,18 +64,41 @@ fn owners_are_active_members_at_once_with_the_vault_key_and_a_role_binding() {
     assert_eq!(subjects(&bindings[0]), ["alice"]);
 }
 
+/// Who is bound to the chart's ClusterRole of that level.
+fn bound(world: &World, level: &str) -> Vec<String> {
+    let role = format!("coffer-vault-{level}");
+    let all = world.caches.bindings.all();
+    all.iter()
+        .filter(|binding| binding.role_ref.name == role)
+        .flat_map(|binding| subjects(binding))
+        .map(String::from)
+        .collect()
+}
+
+/// DESIGN §6: a listed owner is one without an invite, in a `SelfOnly` vault once it brings a key. It needs no other
+/// right than an invitee's for that.
+#[test]
+fn an_owner_of_a_self_only_vault_may_bring_its_key_whether_it_was_registered_before_or_not() {
+    let mut world = World::new();
+    let owners = json!([{"user": {"name": "alice"}}]);
+    world.add_vault(json!({"owners": owners, "custody": "SelfOnly"}), "alice");
+    world.settle();
+    assert_eq!(ready_of_member(&world.member_status("alice")), ("False", "CustodyRefused"));
+    assert_eq!(bound(&world, "invited"), ["alice"]);
+
+    let mut world = World::with_vault();
+    world.edit_vault("alice", |vault| vault.spec.custody = CustodyPolicy::SelfOnly);
+    world.settle();
+    assert_eq!((bound(&world, "invited"), bound(&world, "owner")), (vec![String::from("alice")], vec![]));
+    // One who accepted without a key has nothing left to say.
+    world.edit_member("alice", "alice", |member| member.spec.acceptance = Some(Default::default()));
+    world.settle();
+    assert!(bound(&world, "invited").is_empty());
+}
+
 /// C4: whoever is invited needs no right from anybody else to answer, and gets no other.
 #[test]
 fn an_invite_binds_its_subject_to_the_right_to_answer_until_it_is_answered_or_over() {
-    let bound = |world: &World, level: &str| -> Vec<String> {
-        let role = format!("coffer-vault-{level}");
-        let all = world.caches.bindings.all();
-        all.iter()
-            .filter(|binding| binding.role_ref.name == role)
-            .flat_map(|binding| subjects(binding))
-            .map(String::from)
-            .collect()
-    };
     let mut world = World::with_vault();
     world.invite("bob", json!({"user": {"name": "bob"}}), "member", "alice");
     world.invite("carol", json!({"user": {"name": "carol"}}), "member", "alice");

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     context::rng,
-    world::{World, ready_of_member, ready_of_vault},
+    world::{World, condition, main_vault, ready_of_member, ready_of_vault},
 };
 
 /// Vault `main` of alice, and bob, invited as member.
@@ -112,8 +112,15 @@ fn a_key_that_cannot_sign_is_challenged_and_wrapped_to_once_it_answered() {
         });
         for wrong in [STANDARD.encode([0; 32]), String::from("x")] {
             accept(&mut world, json!({"publicKey": public(&key), "proof": wrong}));
-            assert_eq!(ready_of_member(&world.member_status("bob")), ("False", "AcceptanceRefused"));
-            assert_eq!(world.member_status("bob").challenge, None);
+            let status = world.member_status("bob");
+            assert_eq!(
+                ready_of_member(&status),
+                ("False", "ProofRequired"),
+                "whoever answered, it is asked still"
+            );
+            assert!(condition(&status.conditions, "Ready").message.starts_with("spec.acceptance.proof: "));
+            assert_eq!(decode_challenge(&status.challenge.unwrap()).unwrap().kid(), challenge.kid());
+            assert!(world.keys().member("bob").is_none());
         }
         accept(&mut world, json!({"publicKey": public(&key), "proof": answer}));
         assert!(is_in_force(&world, &key));
@@ -129,6 +136,27 @@ fn an_invite_whose_challenge_is_not_answered_expires_like_any_other() {
     world.settle();
     let status = world.member_status("bob");
     assert_eq!((status.phase, status.challenge), (Some(MemberPhase::Expired), None));
+}
+
+/// The VaultMember of somebody that no operator made outlives the Vault; its challenge was made for another vault id.
+#[test]
+fn a_vault_made_again_under_the_same_name_asks_anew() {
+    let mut world = invited();
+    let key = secret(MemberKeyKind::X25519);
+    accept(&mut world, json!({"publicKey": public(&key)}));
+    let stale = world.member_status("bob").challenge.unwrap();
+    world.delete(|caches| &caches.vaults, &main_vault());
+    world.add_vault(json!({"owners": [{"user": {"name": "alice"}}]}), "alice");
+    world.settle();
+    let challenge = world.member_status("bob").challenge.unwrap();
+    let answer = |text: &str| {
+        let challenge = decode_challenge(text).unwrap();
+        with_acceptance(&world, key.public(), |acceptance| acceptance.answer(&key, &challenge).ok())
+    };
+    assert!(answer(&stale).is_none());
+    let proof = answer(&challenge).unwrap();
+    accept(&mut world, json!({"publicKey": public(&key), "proof": proof}));
+    assert!(is_in_force(&world, &key));
 }
 
 #[test]

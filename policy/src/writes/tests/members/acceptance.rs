@@ -1,5 +1,7 @@
 //! Invites, and what their subjects make of them.
 
+use coffer_crds::VaultMemberStatus;
+
 use super::*;
 
 /// C4: only the invitee accepts, once, forward only.
@@ -26,7 +28,7 @@ fn only_the_subject_accepts_declines_and_changes_its_key() {
         // Once.
         let again = change(&accepted, json!({"acceptance": {"publicKey": "other", "proof": "p"}}));
         assert!(member(&caller, &view, Some(&accepted), Some(&again)).is_err());
-        // A challenge is answered once, for the key that was challenged, by the subject.
+        // A challenge is answered for the key that was challenged, by the subject, until the operator asks no more.
         let asked = change(&old, json!({"acceptance": {"publicKey": "k"}}));
         let answer = |acceptance: Value| change(&asked, json!({"acceptance": acceptance}));
         let answered = answer(json!({"publicKey": "k", "proof": "a"}));
@@ -37,6 +39,12 @@ fn only_the_subject_accepts_declines_and_changes_its_key() {
         }
         let twice = change(&answered, json!({"acceptance": {"publicKey": "k", "proof": "b"}}));
         assert!(member(&caller, &view, Some(&answered), Some(&twice)).is_err());
+        let mut wrong = answered.clone();
+        wrong.status = Some(VaultMemberStatus { challenge: Some("c".to_owned()), ..Default::default() });
+        assert_eq!(told(member(&caller, &view, Some(&wrong), Some(&twice))), Ok(()));
+        assert!(member(&user("mallory"), &view, Some(&wrong), Some(&twice)).is_err());
+        let other = change(&wrong, json!({"acceptance": {"publicKey": "other", "proof": "b"}}));
+        assert!(member(&caller, &view, Some(&wrong), Some(&other)).is_err());
         assert!(
             member(&caller, &view, Some(&accepted), Some(&change(&accepted, json!({"declined": true}))))
                 .is_err()

@@ -9,17 +9,46 @@ use kube::{
 };
 use tokio::sync::Semaphore;
 
-use crate::report::Notice;
-
 /// How many are under way at once. Each takes a connection to the API server: a thousand new Connections would
 /// open as many, and hold their memory long after.
 const AT_ONCE: usize = 2;
+
+/// Something worth an event on an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Whether somebody should look.
+    pub warning: bool,
+    /// Whether it stands alone; else it is counted with the one of the same reason before it, under that one's note.
+    pub alone: bool,
+    /// In CamelCase.
+    pub reason: &'static str,
+    /// What happened. Never a value.
+    pub note: String,
+}
+
+impl Notice {
+    /// Nothing to worry about.
+    pub fn normal(reason: &'static str, note: impl Into<String>) -> Self {
+        Self { warning: false, alone: true, reason, note: note.into() }
+    }
+
+    /// Somebody should look.
+    pub fn warning(reason: &'static str, note: impl Into<String>) -> Self {
+        Self { warning: true, alone: false, reason, note: note.into() }
+    }
+
+    /// Somebody should look at this very one: each has a note of its own.
+    pub fn alarm(reason: &'static str, note: impl Into<String>) -> Self {
+        Self { warning: true, alone: true, reason, note: note.into() }
+    }
+}
 
 /// Publishes events. Cheap to clone.
 #[derive(Clone)]
 pub struct Events {
     client: Client,
     reporter: Reporter,
+    action: &'static str,
     /// Groups a warning that is said again with the ones before. It remembers each for six minutes, so only what may
     /// come again goes through it.
     warnings: Recorder,
@@ -27,10 +56,11 @@ pub struct Events {
 }
 
 impl Events {
-    /// Events of this reporter.
-    pub fn new(client: Client, reporter: Reporter) -> Self {
+    /// Events of this program, at this replica, about what it does.
+    pub fn new(client: Client, program: &str, replica: &str, action: &'static str) -> Self {
+        let reporter = Reporter { controller: program.into(), instance: Some(replica.into()) };
         let warnings = Recorder::new(client.clone(), reporter.clone());
-        Self { client, reporter, warnings, turns: Arc::new(Semaphore::new(AT_ONCE)) }
+        Self { client, reporter, action, warnings, turns: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// Publishes in the background, in order. What cannot be published is logged.
@@ -49,13 +79,13 @@ impl Events {
             type_: if notice.warning { EventType::Warning } else { EventType::Normal },
             reason: String::from(notice.reason),
             note: Some(shorten(&notice.note)),
-            action: String::from("Reconcile"),
+            action: String::from(self.action),
             secondary: None,
         };
-        let published = if notice.warning {
-            self.warnings.publish(&event, about).await
-        } else {
+        let published = if notice.alone {
             Recorder::new(self.client.clone(), self.reporter.clone()).publish(&event, about).await
+        } else {
+            self.warnings.publish(&event, about).await
         };
         if let Err(error) = published {
             tracing::debug!(%error, reason = notice.reason, "event not published");
@@ -104,8 +134,7 @@ mod tests {
                 Ok::<_, Infallible>(Response::new(body))
             }
         });
-        let reporter = Reporter { controller: "coffer".into(), instance: Some("one".into()) };
-        (Events::new(Client::new(service, "default"), reporter), server)
+        (Events::new(Client::new(service, "default"), "coffer", "one", "Reconcile"), server)
     }
 
     impl Server {
@@ -129,6 +158,8 @@ mod tests {
             (Notice::warning("InvalidSpec", "no"), Method::PATCH),
             (Notice::normal("Available", "yes"), Method::POST),
             (Notice::normal("Available", "yes"), Method::POST),
+            (Notice::alarm("BreakGlass", "one"), Method::POST),
+            (Notice::alarm("BreakGlass", "another"), Method::POST),
         ];
         for (notice, _) in &said {
             events.publish(&about("github"), notice.clone()).await;
