@@ -7,11 +7,13 @@ CLUSTER ?= own
 HARNESS := cargo run --locked --package e2e --bin coffer-e2e --
 # What `make bench` is told, such as BENCH="--only release"; see docs/performance.md.
 BENCH ?=
+# Whose doors `make mutants` tries: a word of e2e/mutants/doors.txt. All, if empty.
+MUTANTS ?=
 # For targets whose output is used by other commands.
 QUIET_HARNESS := cargo run --locked --quiet --package e2e --bin coffer-e2e --
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fuzz cluster install cluster-down kubeconfig bin bench generate prerequisites
+.PHONY: help demo test check mutants fuzz cluster install cluster-down kubeconfig bin bench generate prerequisites
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +26,9 @@ test: prerequisites check ## Run everything: format, lints, unit and end-to-end 
 
 check: ## Run what needs no cluster: format, lints, generated files, unit tests
 	@e2e/check.sh
+
+mutants: ## Take each decision out of each door, and want a unit test to fail (MUTANTS=webhook: only there)
+	@cargo run --locked --quiet --package coffer-mutants -- $(MUTANTS)
 
 fuzz: prerequisites ## Let libFuzzer look for bytes that make a parser panic (FUZZ_SECONDS=20 for each)
 	@e2e/fuzz.sh

@@ -66,6 +66,9 @@ pub struct ServeArgs {
     /// Namespace of this installation
     #[arg(long, value_name = "NAMESPACE", env = "POD_NAMESPACE", default_value = "coffer-system")]
     pub namespace: String,
+    /// A group whose people may read, without being members, what this broker can open; may be given several times
+    #[arg(long = "break-glass-group", value_name = "GROUP", value_parser = coffer_policy::break_glass::group)]
+    pub break_glass_groups: Vec<String>,
     /// How many Releases of one requester this replica answers, and in what time
     #[arg(long, value_name = "N/Ws", default_value = "120/60s")]
     pub requester_limit: RateLimit,

@@ -6,14 +6,14 @@ mod stores;
 
 pub use index::{SubjectIndex, Word, WordIndex};
 pub use reread::{ApiServerReread, Fresh, Reread, RereadFailed, Wanted};
-pub use stores::{Place, Stores};
+pub use stores::{Place, Stores, Whose};
 
 use coffer_crds::{
     Author, Connection, Envelope, EnvelopeConnection, EnvelopeMember, EnvelopeScope, EnvelopeSpec, Keyring,
     RegisteredMember, SlotRecipient, Vault, VaultMember,
 };
 use coffer_policy::{
-    Caller, MemberView, memberships,
+    BreakGlass, Caller, MemberView, memberships,
     release::{Asked, Target},
 };
 use jiff::Timestamp;
@@ -49,6 +49,8 @@ impl std::fmt::Display for Key {
 /// Everything about the Connections of one request, as far as its caller is concerned.
 pub struct Facts {
     now: Timestamp,
+    /// Set where the caller breaks glass: then everybody's memberships are here.
+    glass: Option<Arc<BreakGlass>>,
     vaults: Vec<VaultFacts>,
     asked: Vec<AskedFacts>,
 }
@@ -112,8 +114,13 @@ pub struct Opening<'a> {
 
 impl Facts {
     /// Nothing yet, at `now`.
-    pub fn at(now: Timestamp) -> Self {
-        Self { now, vaults: Vec::new(), asked: Vec::new() }
+    pub fn at(now: Timestamp, glass: Option<Arc<BreakGlass>>) -> Self {
+        Self { now, glass, vaults: Vec::new(), asked: Vec::new() }
+    }
+
+    /// Who may break glass, where the caller does.
+    pub fn glass(&self) -> Option<&BreakGlass> {
+        self.glass.as_deref()
     }
 
     /// The request in `policy`'s terms, in its order.

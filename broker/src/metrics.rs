@@ -19,6 +19,7 @@ pub struct BrokerMetrics {
     releases: Family<Outcome, Counter>,
     release_seconds: Family<Decision, Histogram>,
     rereads: Family<Reread, Counter>,
+    broke_glass: Counter,
     suppressed: Counter,
     audit_records: Counter,
     audit_failures: Counter,
@@ -65,6 +66,11 @@ impl BrokerMetrics {
                 "Looks past the watches because Envelope and member did not fit together, by result (ok, failed)",
                 Family::default(),
             ),
+            broke_glass: metrics.register(
+                "broker_break_glass",
+                "Requests that no membership of their caller allows, released by break glass",
+                Counter::default(),
+            ),
             suppressed: metrics.register(
                 "broker_audit_suppressed",
                 "Denials without a record of their own, because their rate is bounded; the next record counts them",
@@ -97,6 +103,11 @@ impl BrokerMetrics {
     pub fn touch(&self) {
         self.answered("workload", None, Duration::ZERO);
         self.reread(true);
+    }
+
+    /// Something was released by break glass.
+    pub fn broke_glass(&self) {
+        self.broke_glass.inc();
     }
 
     /// A request was answered; `reason` is `None` when it was allowed.

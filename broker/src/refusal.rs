@@ -24,6 +24,11 @@ pub enum Refusal {
         /// The member.
         member: String,
     },
+    /// Whoever breaks glass asks for what nothing of the broker's opens.
+    OnlyOwnKeys {
+        /// The Connection's alias.
+        alias: String,
+    },
     /// A Connection has no item of that name.
     NoSuchItem {
         /// The Connection's alias.
@@ -62,7 +67,7 @@ impl Refusal {
         match self {
             Self::Denied { denial, .. } => denial.code(),
             Self::Unresolved(_) => 400,
-            Self::SelfCustody { .. } => 403,
+            Self::SelfCustody { .. } | Self::OnlyOwnKeys { .. } => 403,
             Self::NoSuchItem { .. } => 404,
             Self::TooLarge { .. } => 413,
             Self::AskedTooOften { .. } => 429,
@@ -79,6 +84,7 @@ impl Refusal {
             Self::Unresolved(ResolveError::Ambiguous { .. }) => "Ambiguous",
             Self::Unresolved(ResolveError::Malformed { .. } | ResolveError::NotFound { .. }) => "Malformed",
             Self::SelfCustody { .. } => "SelfCustody",
+            Self::OnlyOwnKeys { .. } => "OnlyOwnKeys",
             Self::NoSuchItem { .. } => "NoSuchItem",
             Self::TooLarge { .. } => "TooLarge",
             Self::AskedTooOften { .. } => "AskedTooOften",
@@ -97,6 +103,7 @@ impl Refusal {
             Self::KeyUnavailable | Self::AuditUnavailable | Self::DoesNotOpen { .. } => Some(1),
             Self::Unresolved(_)
             | Self::SelfCustody { .. }
+            | Self::OnlyOwnKeys { .. }
             | Self::NoSuchItem { .. }
             | Self::TooLarge { .. }
             | Self::Unguarded => None,
@@ -118,6 +125,11 @@ impl fmt::Display for Refusal {
             Self::SelfCustody { alias, member } => write!(
                 f,
                 "Credential '{alias}' is wrapped to the own key of member '{member}': workloads cannot use it"
+            ),
+            Self::OnlyOwnKeys { alias } => write!(
+                f,
+                "Credential '{alias}' is wrapped to its members' own keys only: break glass opens what a member without \
+                 a key may have"
             ),
             Self::NoSuchItem { alias, item } => write!(f, "Credential '{alias}' has no item '{item}'"),
             Self::TooLarge { bytes } => {

@@ -1,5 +1,6 @@
 //! One release: facts, decision, durable record, and only then the opening.
 
+mod glass;
 mod open;
 mod plan;
 mod registers;
@@ -7,13 +8,14 @@ mod seen;
 mod size;
 mod trail;
 
+pub use glass::{Glass, Witness};
 pub use registers::Registers;
 pub use seen::Seen;
 
 use crate::{
     audit::{Actor, AuditLog, DenialBudget},
     branch::Keys,
-    facts::{Facts, Key, Place, Reread, Stores},
+    facts::{Facts, Key, Place, Reread, Stores, Whose},
     last_used::{LastUsed, Used},
     limits::RateLimiter,
     metrics::BrokerMetrics,
@@ -43,6 +45,8 @@ pub struct Releaser {
     pub signatures: CheckedSignatures,
     /// The log that every release is in first.
     pub audit: AuditLog,
+    /// Who may break glass, and who is told of it.
+    pub glass: Glass,
     /// The members' windows.
     pub limits: Box<dyn RateLimiter>,
     /// How fast one identity's denials may fill the log.
@@ -76,6 +80,8 @@ pub struct Asker {
     pub source_ip: Option<IpAddr>,
     /// Whether somebody else may have sent it in the caller's name.
     pub impersonation_possible: bool,
+    /// Whether people come to this door, who may break glass.
+    pub may_break_glass: bool,
 }
 
 /// What a door can hand on.
@@ -117,7 +123,7 @@ impl Releaser {
         let now = (self.clock)();
         let trail = trail::Trail { asker, asking, now };
         let place = Place { namespace: &asker.namespace, vault: asker.vault.as_ref() };
-        let gathered = self.stores.gather(&asker.caller, place, asking.references, now);
+        let gathered = self.stores.gather(Whose::Callers(&asker.caller), place, asking.references, now);
         let mut facts = match gathered {
             Ok(facts) => facts,
             Err(unresolved) => {
@@ -130,14 +136,29 @@ impl Releaser {
         let plan = match self.settle(asker, asking, &mut facts, &mut reread).await {
             Ok(plan) => plan,
             Err((index, refusal)) => {
-                let entry = trail.denied(&facts, index, &refusal);
-                return Err(self.refuse(entry, refusal).await);
+                let Some(broken) = self.glass.broken(&self.stores, asker, asking, &refusal, now) else {
+                    let entry = trail.denied(&facts, index, &refusal);
+                    return Err(self.refuse(entry, refusal).await);
+                };
+                facts = broken;
+                reread.clear();
+                match self.settle(asker, asking, &mut facts, &mut reread).await {
+                    Ok(plan) => plan,
+                    Err((index, refusal)) => {
+                        let entry = trail.denied(&facts, index, &refusal);
+                        return Err(self.refuse(entry, refusal).await);
+                    }
+                }
             }
         };
         // From here on it is decided. First the record, then the release.
         let entries =
             plan.grants.iter().enumerate().map(|(index, grant)| trail.allowed(&facts, index, grant));
         self.audit.record(entries.collect()).await.map_err(|_| Refusal::AuditUnavailable)?;
+        if let Some(group) = facts.glass().and_then(|glass| glass.group_of(&asker.caller)) {
+            self.metrics.broke_glass();
+            self.glass.tell(asker, group, &facts, plan.grants.len());
+        }
         match self.open(asker, asking, &mut facts, &plan, &mut reread).await {
             Ok(released) => {
                 self.note_use(&facts, &plan, now);
@@ -224,7 +245,9 @@ impl Releaser {
 
     fn note_use(&self, facts: &Facts, plan: &Plan, now: Timestamp) {
         for (index, grant) in plan.grants.iter().enumerate() {
-            if let Some((member, used_at)) = facts.member(index, &grant.member) {
+            // Who breaks glass is not the member in whose place it is opened.
+            let member = facts.member(index, &grant.member).filter(|_| facts.glass().is_none());
+            if let Some((member, used_at)) = member {
                 self.last_used.note(Used::Member(member), used_at, now);
             }
             if let Some(connection) = facts.connection(index) {

@@ -14,11 +14,14 @@ use crate::{
     limits::LocalWindows,
     metrics::{AuditHealth, BrokerMetrics},
     peers::ReadyReplicas,
-    release::{Registers, Releaser, Seen, SharedReleaser},
+    release::{Glass, Registers, Releaser, Seen, SharedReleaser},
 };
 use anyhow::Context as _;
 use coffer_keys::signature::CheckedSignatures;
-use coffer_runtime::{Admin, Metrics, Readiness, ServeTls, Shutdown, client, clock, serve_tls, start};
+use coffer_policy::BreakGlass;
+use coffer_runtime::{
+    Admin, Events, Metrics, Readiness, ServeTls, Shutdown, client, clock, serve_tls, start,
+};
 use jiff::Timestamp;
 use kube::Client;
 use std::{io::Write as _, process::ExitCode, sync::Arc, time::Duration};
@@ -84,6 +87,10 @@ fn releaser(
         seen: Seen::default(),
         signatures: CheckedSignatures::default(),
         audit,
+        glass: Glass {
+            groups: Arc::new(BreakGlass::new(args.break_glass_groups.clone())),
+            witness: Box::new(Events::new(client.clone(), "coffer-broker", &args.replica, "Release")),
+        },
         limits: Box::new(LocalWindows::default()),
         denials: DenialBudget::new(DENIALS.0, DENIALS.1, DENIALS.2),
         last_used: LastUsed::start(ApiServerStatus(client.clone())),

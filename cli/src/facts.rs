@@ -66,7 +66,7 @@ impl Facts {
 
     /// As writes are judged.
     pub(crate) fn view(&self) -> VaultView<'_> {
-        VaultView { vault: &self.vault, members: &self.views, operator: None }
+        VaultView { vault: &self.vault, members: &self.views, operator: None, break_glass: None }
     }
 
     /// The VaultMembers of this vault.

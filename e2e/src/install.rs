@@ -19,6 +19,8 @@ pub const NAMESPACE: &str = "coffer-system";
 pub const RELEASE: &str = "coffer";
 /// A user whom this installation lets write back a backup.
 pub const RESTORER: &str = "e2e-restorer";
+/// A group whose people may break glass in this installation.
+pub const BREAKERS: &str = "e2e-break-glass";
 /// The images' tag: the chart's `appVersion`.
 pub const TAG: &str = env!("CARGO_PKG_VERSION");
 
@@ -54,7 +56,7 @@ pub async fn install(cluster: &Cluster) -> Result<()> {
     link_bin(cluster.layout(), cluster.programs(), Some(&built))?;
     let images = images::load(cluster, &of_product(cluster.layout(), &built)?).await?;
     let chart = cluster.layout().checkout().join("charts").join("coffer");
-    let identity = format!("{images} {} {RESTORER}", fingerprint(&chart)?);
+    let identity = format!("{images} {} {RESTORER} {BREAKERS}", fingerprint(&chart)?);
     let mark = cluster.layout().state().join("installed");
     if fs::read_to_string(&mark).is_ok_and(|done| done == identity) && deployed(cluster).await {
         return Ok(());
@@ -67,6 +69,7 @@ pub async fn install(cluster: &Cluster) -> Result<()> {
             .arg(&chart)
             .args(["--namespace", NAMESPACE, "--create-namespace", "--wait", "--timeout", "5m"])
             .args(["--set-string", &annotation, "--set", &format!("restoreUsers={{{RESTORER}}}")])
+            .args(["--set", &format!("breakGlass.groups={{{BREAKERS}}}")])
             .run()
             .await
     })
@@ -119,6 +122,7 @@ pub async fn build(layout: &Layout) -> Result<PathBuf> {
         cargo
             .current_dir(layout.checkout())
             .args(["build", "--release", "--workspace", "--exclude", "e2e", "--exclude", "coffer-reference"])
+            .args(["--exclude", "coffer-mutants"])
             .args(["--bins", "--target", &host])
             .args(["--message-format", "json-render-diagnostics"])
             // Named for the target: programs that only build others stay as they are.

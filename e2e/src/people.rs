@@ -1,6 +1,8 @@
 //! The people's door as a person's client uses it: create a Release, look until it is answered, open it, delete it.
 
-use crate::cluster::impatient_client;
+use crate::cluster::{Cluster, impatient_client};
+use crate::fault;
+use crate::install::NAMESPACE;
 use crate::namespace::Namespace;
 use crate::users::User;
 use crate::wait;
@@ -10,8 +12,9 @@ use coffer_crds::{Release, ReleaseConnection};
 use coffer_keys::answer::EphemeralKey;
 use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
-use kube::Api;
 use kube::api::{DeleteParams, PostParams};
+use kube::{Api, ResourceExt};
+use serde_json::Value;
 use std::time::{Duration, Instant};
 
 /// How often a client looks.
@@ -84,6 +87,22 @@ impl Person {
 pub fn wanting(ns: &Namespace, vault: &str, connection: &str) -> PendingRelease {
     let connection = ReleaseConnection { name: connection.to_owned(), namespace: None, items: Vec::new() };
     PendingRelease::new(ns.name(), vault, vec![connection], None, &mut UnwrapErr(SysRng))
+}
+
+/// The last record in the brokers' audit logs that has this request id.
+///
+/// # Errors
+/// If there is none, or a log cannot be read.
+pub async fn record(cluster: &Cluster, request_id: &str) -> Result<Value> {
+    for pod in fault::pods(cluster, "broker").await? {
+        let kubectl = cluster.kubectl().namespaced(NAMESPACE);
+        let log = kubectl.exec(&pod.name_any(), &["/coffer-broker", "audit", "--last", "2000"]).await?;
+        let found = log.lines().rfind(|line| line.contains(&format!("\"requestID\":\"{request_id}\"")));
+        if let Some(line) = found {
+            return Ok(serde_json::from_str(line)?);
+        }
+    }
+    bail!("request {request_id} is on no record")
 }
 
 /// The value of one item of the first Connection of a grant to a member without a key.

@@ -12,11 +12,10 @@ use coffer_keys::VaultId;
 use coffer_keys::acceptance::Acceptance;
 use coffer_keys::member_key::{MemberKeyKind, MemberSecretKey};
 use coffer_keys::signature::VaultPublicKey;
-use e2e::cluster::Cluster;
 use e2e::fault;
 use e2e::install::{self, NAMESPACE};
 use e2e::namespace::Namespace;
-use e2e::people::{Person, value, wanting};
+use e2e::people::{Person, record, value, wanting};
 use e2e::team::Team;
 use e2e::users::User;
 use e2e::wait;
@@ -83,19 +82,6 @@ fn signed(invite: &VaultMember, vault_id: &str, key: &MemberSecretKey) -> Result
 
 fn denied(answer: Answer) -> Result<Denied> {
     answer.granted().err().context("it was granted")
-}
-
-/// The last record of the door in the brokers' logs that has this request id.
-async fn record(cluster: &Cluster, request_id: &str) -> Result<Value> {
-    for pod in fault::pods(cluster, "broker").await? {
-        let kubectl = cluster.kubectl().namespaced(NAMESPACE);
-        let log = kubectl.exec(&pod.name_any(), &["/coffer-broker", "audit", "--last", "2000"]).await?;
-        let found = log.lines().rfind(|line| line.contains(&format!("\"requestID\":\"{request_id}\"")));
-        if let Some(line) = found {
-            return Ok(serde_json::from_str(line)?);
-        }
-    }
-    bail!("request {request_id} is on no record")
 }
 
 /// C9, C10, C14: a certificate, `kubectl create -f`, `get` and `delete` are enough for a member; who is none learns nothing.

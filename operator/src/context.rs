@@ -8,6 +8,7 @@ use std::{
 
 use coffer_crds::Keyring;
 use coffer_envelope::OpenKeyring;
+use coffer_policy::BreakGlass;
 use coffer_runtime::{CallError, Events};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::{Client, ResourceExt as _, runtime::controller::Action};
@@ -53,6 +54,15 @@ impl ReconcileError {
     }
 }
 
+/// By what authors are judged, besides memberships.
+#[derive(Clone, Copy)]
+pub struct Judging<'a> {
+    /// The operator's own user name.
+    pub operator: &'a str,
+    /// Who may do what an owner may, without being a member.
+    pub break_glass: &'a Arc<BreakGlass>,
+}
+
 /// What every reconcile is given.
 pub struct Context {
     /// For reads.
@@ -71,6 +81,8 @@ pub struct Context {
     pub meters: Meters,
     /// The operator's own user name, as admission sees it.
     pub operator: String,
+    /// Who may do what an owner may, without being a member.
+    pub break_glass: Arc<BreakGlass>,
     /// Opened Keyrings.
     pub keyrings: Keyrings,
     /// What keeps sealing and turn-overs apart.
@@ -80,6 +92,11 @@ pub struct Context {
 }
 
 impl Context {
+    /// By what authors are judged, besides memberships.
+    pub fn judge(&self) -> Judging<'_> {
+        Judging { operator: &self.operator, break_glass: &self.break_glass }
+    }
+
     /// Publishes events in the background: nobody waits for them.
     pub fn announce(&self, about: ObjectReference, notices: Vec<Notice>) {
         if notices.is_empty() || !self.writer.may_send() {

@@ -5,6 +5,7 @@
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
 use coffer_crds::Release;
+use coffer_policy::BreakGlass;
 use coffer_runtime::{Check, Election, Events, LeaseConfig, Readiness, Shutdown, lease};
 use futures::StreamExt as _;
 use kube::{
@@ -172,6 +173,7 @@ impl Installation {
             meters: self.meters.clone(),
             operator: operator
                 .unwrap_or_else(|| format!("system:serviceaccount:{}:coffer-operator", self.args.namespace)),
+            break_glass: Arc::new(BreakGlass::new(self.args.break_glass_groups.clone())),
             keyrings: Keyrings::default(),
             gates: Gates::default(),
             failures: Failures::default(),

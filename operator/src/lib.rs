@@ -119,6 +119,9 @@ pub struct Args {
     /// The operator's user name as admission sees it; default: ServiceAccount coffer-operator of the namespace.
     #[arg(long)]
     pub user: Option<String>,
+    /// A group whose people may do what an owner may, without being members; may be given several times.
+    #[arg(long = "break-glass-group", value_name = "GROUP", value_parser = coffer_policy::break_glass::group)]
+    pub break_glass_groups: Vec<String>,
     /// The admin port.
     #[command(flatten)]
     pub admin: AdminArgs,

@@ -11,6 +11,7 @@ use coffer_crds::{
 };
 use coffer_envelope::{Branches, Custodian, OpenKeyring};
 use coffer_keys::intake::{InputContext, IntakePublicKey};
+use coffer_policy::BreakGlass;
 use k8s_openapi::{
     api::{core::v1::ServiceAccount, rbac::v1::RoleBinding},
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
@@ -23,7 +24,7 @@ use crate::{
     cache::{Cache, Key},
     caches::Caches,
     connection,
-    context::{Keyrings, rng},
+    context::{Judging, Keyrings, rng},
     installation::custody::{Custody, Opened},
     vault,
 };
@@ -36,6 +37,7 @@ pub(crate) struct World {
     pub(crate) custody: Custody,
     pub(crate) keyrings: Keyrings,
     pub(crate) now: Timestamp,
+    pub(crate) break_glass: Arc<BreakGlass>,
     serial: u64,
 }
 
@@ -54,6 +56,7 @@ impl World {
             custody: Custody::Open(Opened::of(Custodian::generate(&mut rng()))),
             keyrings: Keyrings::default(),
             now: Timestamp::from_second(1_800_000_000).unwrap(),
+            break_glass: Arc::default(),
             serial: 100,
         }
     }
@@ -79,6 +82,7 @@ impl World {
             keyrings: Keyrings::default(),
             now: self.now,
             serial: self.serial,
+            break_glass: self.break_glass.clone(),
         }
     }
 
@@ -261,6 +265,10 @@ impl World {
         self.update(|caches| &caches.connections, connection);
     }
 
+    pub(crate) fn judge(&self) -> Judging<'_> {
+        Judging { operator: OPERATOR, break_glass: &self.break_glass }
+    }
+
     pub(crate) fn vault_facts(&self) -> vault::fetch::Facts {
         let custodian = match &self.custody {
             Custody::Open(opened) => Ok(opened.custodian.clone()),
@@ -268,7 +276,7 @@ impl World {
             Custody::Unknown => Err(String::from("unknown")),
         };
         let keyring = self.caches.keyrings.get(&main_vault());
-        vault::fetch::gather(self.vault(), custodian, keyring, &self.caches, OPERATOR)
+        vault::fetch::gather(self.vault(), custodian, keyring, &self.caches, self.judge())
     }
 
     pub(crate) fn plan_vault(&self) -> vault::plan::Plan {
@@ -283,7 +291,7 @@ impl World {
             &self.custody,
             &self.caches,
             &self.keyrings,
-            OPERATOR,
+            self.judge(),
         );
         connection::plan::plan(&facts, self.now, &mut rng())
     }

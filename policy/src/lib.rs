@@ -8,12 +8,14 @@
 //! | [`scope`] | which members a Connection is for |
 //! | [`release`] | may this caller have these credentials (every door) |
 //! | [`writes`] | may this author make this difference (webhook and operator) |
+//! | [`break_glass`] | who may do what an owner may, without being a member |
 //! | [`resolve`] | which Connection does a word mean |
 //! | [`home`] | which vault does a Connection belong to |
 //! | [`access`] | may Connections and pods be in this namespace |
 //! | [`names`] | the names that operator and webhook must derive alike |
 
 pub mod access;
+pub mod break_glass;
 #[cfg(test)]
 mod fixtures;
 pub mod home;
@@ -26,6 +28,7 @@ pub mod roles;
 pub mod scope;
 pub mod writes;
 
+pub use break_glass::BreakGlass;
 pub use identity::{Caller, Evidence, MemberState, MemberView, memberships};
 pub use names::owner_member_name;
 pub use release::{Denial, Grant};

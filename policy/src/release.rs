@@ -9,8 +9,9 @@ mod denial;
 
 pub use denial::{Absence, Denial};
 
+use crate::break_glass::BreakGlass;
 use crate::identity::{Caller, MemberState, MemberView, memberships};
-use crate::roles::{Role, role};
+use crate::roles::{Role, owner, role};
 use crate::scope::{Recorded, Scope, recorded};
 use coffer_crds::{Connection, EnvelopeSpec, RateLimit, Sharing, Vault, Verb, duration};
 use jiff::{SignedDuration, Timestamp};
@@ -171,6 +172,54 @@ pub fn judge<'a>(
         }
     }
     Err(denial.unwrap_or_else(|| absent(Absence::NotAMember)))
+}
+
+/// Why break glass opens nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unbroken {
+    /// The caller is in none of its groups.
+    NoGroup,
+    /// As nobody may have it.
+    Denied(Denial),
+    /// Only the own keys of its members open it.
+    OnlyOwnKeys {
+        /// The Connection's alias.
+        alias: String,
+    },
+}
+
+/// Decides a request that no membership of its caller allows, by break glass: what is wrapped for a member in force for
+/// whom the broker `opens` is opened in that member's place. `opens` is told the place in the request.
+///
+/// # Errors
+/// The first [`Unbroken`] in the request's order, and its place there.
+pub fn by_break_glass<'a>(
+    request: &Request<'a>,
+    glass: &BreakGlass,
+    opens: impl Fn(usize, &MemberView) -> bool,
+) -> Result<Vec<Grant<'a>>, (usize, Unbroken)> {
+    request.caller.and_then(|caller| glass.group_of(caller)).ok_or((0, Unbroken::NoGroup))?;
+    let of_entry = |(at, asked): (usize, &Asked<'a>)| {
+        stand_in(asked, request.now, |member| opens(at, member)).map_err(|why| (at, why))
+    };
+    request.asked.iter().enumerate().map(of_entry).collect()
+}
+
+/// The member in whose place one Connection is opened.
+fn stand_in<'a>(
+    asked: &Asked<'a>,
+    now: Timestamp,
+    opens: impl Fn(&MemberView) -> bool,
+) -> Result<Grant<'a>, Unbroken> {
+    let target = asked.target.ok_or_else(|| Unbroken::Denied(not_found(asked.reference)))?;
+    not_expired(target.connection, now).map_err(Unbroken::Denied)?;
+    let is_recorded =
+        |member: &MemberView| target.envelope.is_some_and(|e| recorded(e, member) == Recorded::Yes);
+    let mut members = target.members.iter();
+    let member = members
+        .find(|m| m.is_active() && m.is_registered() && is_recorded(m) && opens(m))
+        .ok_or_else(|| Unbroken::OnlyOwnKeys { alias: alias(target.connection).to_owned() })?;
+    Ok(Grant { member, role: owner(), connection: target.connection, cross_identity: true })
 }
 
 /// The alias of a Connection: `spec.alias`, else its name.

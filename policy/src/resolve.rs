@@ -109,18 +109,22 @@ pub fn candidates<'a>(
             (sharing == Sharing::All || !scope.is_owner_only(owner)).then_some(Relation::OutOfScope)
         }
     };
-    connections
-        .into_iter()
-        .filter_map(|connection| {
-            Some(Candidate {
-                namespace: connection.metadata.namespace.clone()?,
-                name: connection.metadata.name.clone()?,
-                alias: alias(connection).to_owned(),
-                owner: connection.spec.owner.clone().unwrap_or_default(),
-                relation: relation(connection)?,
-            })
-        })
-        .collect()
+    connections.into_iter().filter_map(|connection| candidate(connection, relation(connection)?)).collect()
+}
+
+/// The Connections of one vault as somebody may know of them who breaks glass: all.
+pub fn all_candidates<'a>(connections: impl IntoIterator<Item = &'a Connection>) -> Vec<Candidate> {
+    connections.into_iter().filter_map(|connection| candidate(connection, Relation::InScope)).collect()
+}
+
+fn candidate(connection: &Connection, relation: Relation) -> Option<Candidate> {
+    Some(Candidate {
+        namespace: connection.metadata.namespace.clone()?,
+        name: connection.metadata.name.clone()?,
+        alias: alias(connection).to_owned(),
+        owner: connection.spec.owner.clone().unwrap_or_default(),
+        relation,
+    })
 }
 
 /// Reads the annotation `coffer.dev/connections`: `github, team-a/slack`. Bare words mean an alias, else an object's

@@ -39,7 +39,7 @@ enum Rank {
 /// be read (written past the schema): such a role allows nothing.
 pub fn role(vault: &VaultSpec, name: &str) -> Option<Role> {
     match name {
-        OWNER => Some(Role::built_in(name, Rank::Owner, &ALL_VERBS, &[])),
+        OWNER => Some(owner()),
         ADMIN => Some(Role::built_in(name, Rank::Admin, &ALL_VERBS, &[])),
         MEMBER => {
             let own: &[Verb] = match vault.sharing {
@@ -50,6 +50,11 @@ pub fn role(vault: &VaultSpec, name: &str) -> Option<Role> {
         }
         _ => vault.roles.iter().find(|r| r.name == name).and_then(Role::custom),
     }
+}
+
+/// [`OWNER`], which is the same in every vault.
+pub(crate) fn owner() -> Role {
+    Role::built_in(OWNER, Rank::Owner, &ALL_VERBS, &[])
 }
 
 impl Role {

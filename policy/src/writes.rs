@@ -14,6 +14,7 @@ pub use connection::{connection, connection_recorded, owner_for};
 pub use member::{grant_changed, is_last_owner, member, member_recorded, member_resumed};
 pub use vault::{vault, vault_recorded};
 
+use crate::break_glass::BreakGlass;
 use crate::identity::{Caller, MemberState, MemberView, memberships};
 use crate::roles::{Role, role, verb_name};
 use coffer_crds::{Vault, Verb};
@@ -27,6 +28,8 @@ pub struct VaultView<'a> {
     pub members: &'a [MemberView],
     /// The operator's user name, whose own writes pass.
     pub operator: Option<&'a str>,
+    /// Who may do what an owner may where no membership allows it; `None` where only memberships are asked about.
+    pub break_glass: Option<&'a BreakGlass>,
 }
 
 /// A write that its author may not make.
@@ -93,8 +96,27 @@ impl<'a> VaultView<'a> {
         Ok(standings)
     }
 
-    /// The first membership that `allows`, or the refusal of the first.
+    /// The first membership that `allows`, else break glass, or the refusal of the first.
     fn first_allowed(
+        &self,
+        author: &Caller,
+        allows: impl Fn(&Standing<'a>) -> Result<(), Refusal>,
+    ) -> Result<Standing<'a>, Refusal> {
+        self.first_member(author, &allows).or_else(|refusal| {
+            let broken = self.broken(author).filter(|standing| allows(standing).is_ok());
+            broken.ok_or(refusal)
+        })
+    }
+
+    /// The standing of an owner, for whoever may break glass.
+    fn broken(&self, author: &Caller) -> Option<Standing<'a>> {
+        let glass = self.break_glass?;
+        glass.group_of(author)?;
+        Some(Standing { member: glass.owner(), role: crate::roles::owner() })
+    }
+
+    /// [`Self::first_allowed`] for what only a member can do: to own something.
+    fn first_member(
         &self,
         author: &Caller,
         allows: impl Fn(&Standing<'a>) -> Result<(), Refusal>,
@@ -132,8 +154,18 @@ impl<'a> VaultView<'a> {
             "'{}' is no member of vault '{}'. {}",
             author.username,
             self.name(),
-            self.ask_an_owner(&format!("to create a VaultMember for {}", author.as_subject()))
+            self.ask_an_owner(&format!("to invite you: {}", self.invitation(author)))
         )
+    }
+
+    /// The command by which an owner invites this author.
+    fn invitation(&self, author: &Caller) -> String {
+        let subject = match author.service_account() {
+            Some((namespace, name)) => format!("sa:{namespace}/{name}"),
+            None => format!("user:{}", author.username),
+        };
+        let subject = shell_word(&subject);
+        format!("kubectl coffer invite {subject} --vault {} -n {}", self.name(), self.namespace())
     }
 
     fn ask_an_owner(&self, what: &str) -> String {
@@ -149,6 +181,12 @@ impl<'a> VaultView<'a> {
         }
         format!("Ask an owner ({}){what}", names.join(", "))
     }
+}
+
+/// A text as one word of a command that somebody pastes into a shell: user names are what an identity provider says.
+fn shell_word(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./_-".contains(c);
+    if text.chars().all(is_plain) { text.to_owned() } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]

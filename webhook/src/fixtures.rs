@@ -1,7 +1,10 @@
 //! A small cluster for tests: vault `team` in namespace `a`, owned by alice; members `web` and `intern`.
 #![allow(clippy::unwrap_used, reason = "a fixture that cannot be built is a failed test")]
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use coffer_crds::{Connection, Vault, VaultMember};
 use coffer_keys::{
@@ -9,6 +12,7 @@ use coffer_keys::{
     hierarchy::CustodianRoot,
     intake::{InputContext, IntakePublicKey, IntakeSecretKey},
 };
+use coffer_policy::BreakGlass;
 use getrandom::{SysRng, rand_core::UnwrapErr};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -23,13 +27,18 @@ use crate::{
 
 pub(crate) const OPERATOR: &str = "system:serviceaccount:coffer-system:coffer-operator";
 
+/// Whose people may do what an owner may.
+pub(crate) static GLASS: LazyLock<BreakGlass> =
+    LazyLock::new(|| BreakGlass::new(vec![String::from("oncall")]));
+
 pub(crate) fn rng() -> UnwrapErr<SysRng> {
     UnwrapErr(SysRng)
 }
 
 /// Half a minute after everything here was made: fresh, so that what is being made is worth waiting for.
 pub(crate) fn circumstances() -> Circumstances<'static> {
-    Circumstances { operator: OPERATOR, now: "2026-01-01T00:00:30Z".parse::<Timestamp>().unwrap() }
+    let now = "2026-01-01T00:00:30Z".parse::<Timestamp>().unwrap();
+    Circumstances { operator: OPERATOR, break_glass: &GLASS, now }
 }
 
 /// What the operator holds and the webhook does not.

@@ -56,7 +56,7 @@ pub async fn admit(
         wire::add_mounts(&mut draft)?;
     }
     warnings.extend(unknown_annotations(draft.object()));
-    Ok(Admitted { patch: draft.into_patch(), warnings })
+    Ok(Admitted { patch: draft.into_patch(), warnings, broken: None })
 }
 
 /// A word for each annotation that only looks like one of Coffer's: a misspelt `connections` narrows nothing.

@@ -36,7 +36,10 @@ mod fixtures;
 
 use std::{sync::Arc, time::Duration};
 
-use coffer_runtime::{Admin, AdminArgs, Metrics, Readiness, Shutdown, TlsArgs, client, clock, serve_tls};
+use coffer_policy::BreakGlass;
+use coffer_runtime::{
+    Admin, AdminArgs, Events, Metrics, Readiness, Shutdown, TlsArgs, client, clock, serve_tls,
+};
 
 /// Flags and environment of `coffer-webhook`.
 #[derive(Debug, clap::Parser)]
@@ -58,6 +61,12 @@ pub struct Args {
     /// User name of somebody who makes Vaults, members and Connections anew from a backup; may be given several times.
     #[arg(long = "restore-user")]
     pub restore_users: Vec<String>,
+    /// A group whose people may do what an owner may, without being members; may be given several times.
+    #[arg(long = "break-glass-group", value_name = "GROUP", value_parser = coffer_policy::break_glass::group)]
+    pub break_glass_groups: Vec<String>,
+    /// This replica's name in the events that it publishes.
+    #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = "coffer-webhook")]
+    pub replica: String,
 }
 
 /// Releases that one requester may make at once, and how long until it may make one more.
@@ -81,6 +90,8 @@ pub async fn run(args: Args, shutdown: Shutdown) -> anyhow::Result<()> {
         meters,
         operator: args.operator_user,
         restore_users: args.restore_users,
+        break_glass: BreakGlass::new(args.break_glass_groups),
+        events: Events::new(client, "coffer-webhook", &args.replica, "Admit"),
         pace: pace::Pace::new(RELEASES, EACH),
     };
     let service = warp::service(routes::routes(Arc::new(webhook)));

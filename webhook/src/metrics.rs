@@ -24,13 +24,15 @@ struct KindLabel {
 pub struct Meters {
     admissions: Family<AdmissionLabels, Counter>,
     seconds: Family<KindLabel, Histogram>,
+    broken: Family<KindLabel, Counter>,
 }
 
 /// From half a millisecond to beyond the longest wait.
 const BUCKETS: [f64; 11] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0, 5.0, 10.0];
 
 impl Meters {
-    /// Registers `coffer_webhook_admissions_total{kind, outcome}` and `coffer_webhook_admission_seconds{kind}`.
+    /// Registers `coffer_webhook_admissions_total{kind, outcome}`, `coffer_webhook_admission_seconds{kind}` and
+    /// `coffer_webhook_break_glass_total{kind}`.
     pub fn register(metrics: &Metrics) -> Self {
         let seconds = Family::<KindLabel, Histogram>::new_with_constructor(|| Histogram::new(BUCKETS));
         Self {
@@ -40,12 +42,23 @@ impl Meters {
                 Family::default(),
             ),
             seconds: metrics.register("webhook_admission_seconds", "Time to answer an admission request", seconds),
+            broken: metrics.register(
+                "webhook_break_glass",
+                "Writes that no membership of their author allows, by break glass, by kind",
+                Family::default(),
+            ),
         }
     }
 
     /// One series in every family, so that the metrics reference can tell their labels.
     pub fn touch(&self) {
         self.count("vaults", "allowed", Duration::ZERO);
+        drop(self.broken.get_or_create(&KindLabel { kind: "vaults" }));
+    }
+
+    /// Counts one use of break glass.
+    pub fn count_broken(&self, kind: &'static str) {
+        self.broken.get_or_create(&KindLabel { kind }).inc();
     }
 
     /// Counts one answer.

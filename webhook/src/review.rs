@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use coffer_crds::Author;
+use k8s_openapi::api::core::v1::ObjectReference;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use zeroize::Zeroize as _;
@@ -145,6 +146,9 @@ pub struct Request {
     /// The object as it is stored; absent on CREATE.
     #[serde(default)]
     pub old_object: Confidential,
+    /// Whether nothing is to come of it.
+    #[serde(default)]
+    pub dry_run: Option<bool>,
     #[serde(default)]
     options: Option<Options>,
 }
@@ -197,7 +201,21 @@ pub struct Admitted {
     pub patch: Vec<Op>,
     /// Shown to the caller by kubectl.
     pub warnings: Vec<String>,
+    /// That no membership of the caller allows it, but break glass does.
+    pub broken: Option<Broken>,
 }
+
+/// One use of break glass.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Broken {
+    /// The group of the caller that may.
+    pub group: String,
+    /// The Vault that it is about.
+    pub vault: ObjectReference,
+}
+
+/// The key, below the webhook's name, under which the API server's own audit log says that somebody broke glass.
+const BREAK_GLASS: &str = "break-glass";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -220,6 +238,8 @@ struct Response<'a> {
     patch: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     warnings: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    audit_annotations: BTreeMap<&'static str, String>,
 }
 
 #[derive(Serialize)]
@@ -232,7 +252,13 @@ struct Status {
 /// The body that answers the request `uid`.
 pub fn answer(uid: &str, decision: Result<Admitted, Refusal>) -> Vec<u8> {
     let response = match decision {
-        Ok(admitted) => {
+        Ok(mut admitted) => {
+            if let Some(broken) = &admitted.broken {
+                admitted.warnings.push(format!(
+                    "no membership of yours allows this: it is done by break glass, as one of group '{}', and on record",
+                    broken.group
+                ));
+            }
             let patch = (!admitted.patch.is_empty()).then(|| STANDARD.encode(encode(&admitted.patch)));
             Response {
                 uid,
@@ -241,6 +267,11 @@ pub fn answer(uid: &str, decision: Result<Admitted, Refusal>) -> Vec<u8> {
                 patch_type: patch.is_some().then_some("JSONPatch"),
                 patch,
                 warnings: admitted.warnings,
+                audit_annotations: admitted
+                    .broken
+                    .map(|broken| (BREAK_GLASS, broken.group))
+                    .into_iter()
+                    .collect(),
             }
         }
         Err(refusal) => {
@@ -253,6 +284,7 @@ pub fn answer(uid: &str, decision: Result<Admitted, Refusal>) -> Vec<u8> {
                 patch_type: None,
                 patch: None,
                 warnings: Vec::new(),
+                audit_annotations: BTreeMap::new(),
             }
         }
     };

@@ -3,6 +3,8 @@
 use std::{convert::Infallible, sync::Arc, time::Instant};
 
 use bytes::Bytes;
+use coffer_policy::BreakGlass;
+use coffer_runtime::{Events, Notice};
 use getrandom::{SysRng, rand_core::UnwrapErr};
 use http::{Response, StatusCode, header};
 use jiff::Timestamp;
@@ -14,7 +16,7 @@ use crate::{
     metrics::Meters,
     pace::Pace,
     refusal::Refusal,
-    review::{self, Admitted, Operation, Request},
+    review::{self, Admitted, Broken, Operation, Request},
     state::Directory,
     validate::{self, Circumstances, restored},
 };
@@ -32,6 +34,10 @@ pub struct Webhook {
     pub operator: String,
     /// Users who make objects anew from a backup.
     pub restore_users: Vec<String>,
+    /// Who may do what an owner may, without being a member.
+    pub break_glass: BreakGlass,
+    /// Events about it.
+    pub events: Events,
     /// How fast one requester may make Releases.
     pub pace: Pace,
 }
@@ -115,9 +121,15 @@ impl Webhook {
         };
         let uid = request.uid.clone();
         let (namespace, name) = (request.namespace.clone(), request.name.clone());
+        let attempt = Attempt::of(door, &request);
         let decision = self.decide(door, request).await;
         let outcome = match &decision {
-            Ok(_) => "allowed",
+            Ok(admitted) => {
+                if let Some(broken) = &admitted.broken {
+                    self.note_broken(attempt, broken);
+                }
+                "allowed"
+            }
             Err(refusal) => {
                 // Identifiers only: the text may repeat what the caller wrote.
                 tracing::info!(kind = door.kind(), namespace, name, outcome = refusal.outcome(), "refused");
@@ -128,8 +140,23 @@ impl Webhook {
         with_type(StatusCode::OK, "application/json", review::answer(&uid, decision))
     }
 
+    /// Each use of break glass is on record: in the log, in the API server's audit log by the answer, counted, and as an
+    /// event on the Vault, which stays when the object is deleted and where its owners look.
+    fn note_broken(&self, attempt: Attempt, broken: &Broken) {
+        let Attempt { user, operation, kind, namespace, name, dry_run } = attempt;
+        let group = broken.group.as_str();
+        tracing::warn!(break_glass = group, user, operation, kind, namespace, name, dry_run, "allowed");
+        if dry_run {
+            return;
+        }
+        self.meters.count_broken(kind);
+        let note = format!("user '{user}' of group '{group}': {operation} {kind} {namespace}/{name}");
+        self.events.announce(broken.vault.clone(), vec![Notice::alarm(BREAK_GLASS, note)]);
+    }
+
     async fn decide(&self, door: Door, request: Request) -> Result<Admitted, Refusal> {
-        let circumstances = Circumstances { operator: &self.operator, now: Timestamp::now() };
+        let circumstances =
+            Circumstances { operator: &self.operator, break_glass: &self.break_glass, now: Timestamp::now() };
         let directory = &self.directory;
         let writes = matches!(request.operation, Operation::Create | Operation::Update);
         let deletes =
@@ -173,6 +200,38 @@ impl Webhook {
             | Door::ValidateVaultMember
             | Door::ValidateConnection
             | Door::ValidateAccessToken => Ok(Admitted::default()),
+        }
+    }
+}
+
+/// The reason of an event about break glass.
+const BREAK_GLASS: &str = "BreakGlass";
+
+/// Who does what, as far as it is worth a record.
+struct Attempt {
+    user: String,
+    operation: &'static str,
+    kind: &'static str,
+    namespace: String,
+    name: String,
+    dry_run: bool,
+}
+
+impl Attempt {
+    fn of(door: Door, request: &Request) -> Self {
+        let operation = match request.operation {
+            Operation::Create => "create",
+            Operation::Update => "update",
+            Operation::Delete => "delete",
+            Operation::Connect => "connect",
+        };
+        Self {
+            user: request.user_info.username.clone(),
+            operation,
+            kind: door.kind(),
+            namespace: request.namespace.clone(),
+            name: request.name.clone(),
+            dry_run: request.dry_run.unwrap_or(false),
         }
     }
 }

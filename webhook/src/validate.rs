@@ -14,15 +14,18 @@ use coffer_crds::{
     Subject, Vault, VaultMember, VaultSpec,
     form::{Misfit, misfit},
 };
-use coffer_policy::{Caller, MemberState, MemberView, identity, memberships, roles, writes::VaultView};
+use coffer_policy::{
+    BreakGlass, Caller, MemberState, MemberView, identity, memberships, roles, writes::VaultView,
+};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Resource as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::{
     refusal::Refusal,
-    review::{Admitted, Request, UserInfo},
+    review::{Admitted, Broken, Request, UserInfo},
     state::{Directory, Key, Look, Tables},
 };
 
@@ -31,6 +34,8 @@ use crate::{
 pub struct Circumstances<'a> {
     /// The operator's user name.
     pub operator: &'a str,
+    /// Who may do what an owner may, without being a member.
+    pub break_glass: &'a BreakGlass,
     /// The present time.
     pub now: Timestamp,
 }
@@ -77,9 +82,14 @@ impl Facts {
         Self { vault: vault.clone(), members: identity::from_status(vault, &members, now), names }
     }
 
-    /// As policy looks at it.
+    /// As policy looks at it, as far as memberships go; for the rest, [`judge`].
     pub fn view<'a>(&'a self, circumstances: &Circumstances<'a>) -> VaultView<'a> {
-        VaultView { vault: &self.vault, members: &self.members, operator: Some(circumstances.operator) }
+        VaultView {
+            vault: &self.vault,
+            members: &self.members,
+            operator: Some(circumstances.operator),
+            break_glass: None,
+        }
     }
 
     /// The vault.
@@ -126,6 +136,24 @@ pub fn is_pending(member: &MemberView, vault_namespace: &str) -> bool {
 pub fn is_fresh(object: &impl kube::Resource, now: Timestamp) -> bool {
     let created = object.meta().creation_timestamp.as_ref().map(|time| time.0);
     created.is_none_or(|created| now.duration_since(created) < FRESH)
+}
+
+/// Policy's answer: by the caller's memberships, and where they do not allow it, by break glass, which is then told.
+///
+/// # Errors
+/// Policy's refusal.
+pub fn judge(
+    facts: &Facts,
+    circumstances: &Circumstances<'_>,
+    caller: &Caller,
+    ask: impl Fn(&VaultView<'_>) -> Result<(), coffer_policy::Refusal>,
+) -> Result<Option<Broken>, coffer_policy::Refusal> {
+    let view = facts.view(circumstances);
+    let Err(refusal) = ask(&view) else { return Ok(None) };
+    let glass = circumstances.break_glass;
+    let group = glass.group_of(caller).ok_or_else(|| refusal.clone())?;
+    ask(&VaultView { break_glass: Some(glass), ..view }).map_err(|_| refusal)?;
+    Ok(Some(Broken { group: group.to_owned(), vault: facts.vault.object_ref(&()) }))
 }
 
 /// The refusal, unless a membership or a vault that is being made turns it into something else.

@@ -39,6 +39,9 @@ pub struct Entry {
     /// A stable word for why; absent when allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The group by which the actor broke glass: no membership allowed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub break_glass: Option<String>,
     /// The request's id: all records of one request share it.
     #[serde(default, rename = "requestID", skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -151,6 +154,7 @@ impl Entry {
             door: None,
             decision: Decision::Allowed,
             reason: Some(reason),
+            break_glass: None,
             request_id: None,
             key_epoch: None,
             purpose: None,
@@ -204,6 +208,7 @@ mod tests {
             door: Some("workload".into()),
             decision: Decision::Allowed,
             reason: None,
+            break_glass: Some("oncall".into()),
             request_id: Some("00".into()),
             key_epoch: Some(3),
             purpose: Some("on call".into()),
@@ -215,7 +220,7 @@ mod tests {
         let line = serde_json::to_string(&record).expect("plain data serializes");
         assert_eq!(
             line,
-            r#"{"seq":7,"prevHash":"ab","time":"2026-01-02T03:04:05.678Z","event":"release","actor":{"kind":"ServiceAccount","name":"system:serviceaccount:team-a:web","uid":"u","pod":"team-a/web-0","node":"n1"},"member":"web","vault":"team-a/main","connection":"team-a/github","owner":"alice","crossIdentity":true,"verb":"use","door":"workload","decision":"allowed","requestID":"00","keyEpoch":3,"purpose":"on call","impersonationPossible":true,"sourceIP":"10.0.0.7"}"#
+            r#"{"seq":7,"prevHash":"ab","time":"2026-01-02T03:04:05.678Z","event":"release","actor":{"kind":"ServiceAccount","name":"system:serviceaccount:team-a:web","uid":"u","pod":"team-a/web-0","node":"n1"},"member":"web","vault":"team-a/main","connection":"team-a/github","owner":"alice","crossIdentity":true,"verb":"use","door":"workload","decision":"allowed","breakGlass":"oncall","requestID":"00","keyEpoch":3,"purpose":"on call","impersonationPossible":true,"sourceIP":"10.0.0.7"}"#
         );
         assert_eq!(serde_json::from_str::<Record>(&line).expect("it reads its own lines"), record);
     }

@@ -124,6 +124,7 @@ impl WorkloadDoor {
             takes: Takes::Items,
             source_ip,
             impersonation_possible: false,
+            may_break_glass: false,
         };
         let references = &request.connections;
         let asking = Asking { request_id: &request.request_id, references, items: &[], purpose: None };

@@ -7,8 +7,8 @@ use super::{
 use coffer_broker_api::ConnectionReference;
 use coffer_crds::{Connection, Envelope, Keyring, Vault, VaultMember, conditions::GUARDED};
 use coffer_policy::{
-    Caller, access,
-    resolve::{ResolveError, candidates, connection_ref},
+    BreakGlass, Caller, access,
+    resolve::{ResolveError, all_candidates, candidates, connection_ref},
 };
 use coffer_runtime::{Readiness, Shutdown, Store, StoreOptions, store, store::observed_store};
 use jiff::Timestamp;
@@ -97,20 +97,23 @@ impl Stores {
         }
     }
 
-    /// The facts of a request at `now`: for `caller`, from `place`.
+    /// The facts of a request at `now`: of whoever's memberships count, from `place`.
     ///
     /// # Errors
     /// A word that means several Connections, or cannot mean any.
     pub fn gather(
         &self,
-        caller: &Caller,
+        whose: Whose<'_>,
         place: Place<'_>,
         references: &[String],
         now: Timestamp,
     ) -> Result<Facts, Unresolved> {
-        let memberships = self.subjects.of(caller);
-        let mut facts = Facts::at(now);
         let Place { namespace, vault } = place;
+        let (memberships, caller, glass) = match whose {
+            Whose::Callers(caller) => (self.subjects.of(caller), Some(caller), None),
+            Whose::Everybodys(glass) => (self.everybody(vault), None, Some(glass.clone())),
+        };
+        let mut facts = Facts::at(now, glass);
         let resolve = |within: Option<&str>, word: &str| {
             let search = Search { caller, memberships: &memberships, from: namespace, vault, within, now };
             self.resolve(word, &search)
@@ -173,6 +176,16 @@ impl Stores {
         Some(facts.vaults.len() - 1)
     }
 
+    /// All VaultMembers of a vault. Asked only by who breaks glass: nobody else needs an index of these.
+    fn everybody(&self, vault: Option<&Key>) -> BTreeSet<Key> {
+        let Some(vault) = vault else { return BTreeSet::new() };
+        let members = self.members.state();
+        let of_vault = members.iter().filter(|member| {
+            member.namespace().as_deref() == Some(vault.namespace.as_str()) && member.spec.vault == vault.name
+        });
+        of_vault.map(|member| Key::of(member.as_ref())).collect()
+    }
+
     fn members_of(&self, vault: &Key, memberships: &BTreeSet<Key>) -> Vec<Arc<VaultMember>> {
         memberships
             .iter()
@@ -207,7 +220,11 @@ impl Stores {
             let members = self.members_of(&key, memberships);
             let views = views(&vault, keyring.as_deref(), &members, now);
             let connections = self.meant(word, &key, within);
-            view.extend(candidates(caller, &vault, &views, connections.iter().map(Arc::as_ref)));
+            let connections = connections.iter().map(Arc::as_ref);
+            view.extend(match caller {
+                Some(caller) => candidates(caller, &vault, &views, connections),
+                None => all_candidates(connections),
+            });
         }
         match connection_ref(word, &view) {
             Ok(found) => Ok(Some(Key { namespace: found.namespace, name: found.name })),
@@ -228,6 +245,15 @@ impl Stores {
     }
 }
 
+/// Whose memberships a request is looked up for.
+#[derive(Clone, Copy, Debug)]
+pub enum Whose<'a> {
+    /// The caller's.
+    Callers(&'a Caller),
+    /// Everybody's of the one vault that is asked: the caller breaks glass.
+    Everybodys(&'a Arc<BreakGlass>),
+}
+
 /// Where a request is made.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
@@ -239,7 +265,8 @@ pub struct Place<'a> {
 
 /// Among what a word is looked for.
 struct Search<'a> {
-    caller: &'a Caller,
+    /// `None`: somebody who breaks glass.
+    caller: Option<&'a Caller>,
     memberships: &'a BTreeSet<Key>,
     from: &'a str,
     vault: Option<&'a Key>,

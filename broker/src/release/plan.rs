@@ -4,8 +4,8 @@ use super::{Asker, Asking, Takes, size};
 use crate::{facts::Facts, limits::MemberUid, refusal::Refusal};
 use coffer_crds::{Custody, RateLimit};
 use coffer_policy::{
-    Denial, MemberView,
-    release::{self, Charge, Request, RetryAfter, alias, decide, judge},
+    BreakGlass, Denial, MemberView,
+    release::{self, Charge, Request, RetryAfter, Unbroken, alias, by_break_glass, decide, judge, not_found},
 };
 
 /// An allowed request.
@@ -73,6 +73,9 @@ pub(super) enum Outcome {
 
 /// Decides on the facts as they are.
 pub(super) fn plan(asker: &Asker, asking: Asking<'_>, facts: &Facts) -> Outcome {
+    if let Some(glass) = facts.glass() {
+        return by_glass(asker, asking, facts, glass);
+    }
     let asked = facts.asked();
     let request = Request { caller: Some(&asker.caller), verb: asker.verb, now: facts.now(), asked: &asked };
     let mut charges: Vec<(MemberUid, String, RateLimit)> = Vec::new();
@@ -82,7 +85,7 @@ pub(super) fn plan(asker: &Asker, asking: Asking<'_>, facts: &Facts) -> Outcome 
         Ok(())
     });
     let judged = |index: usize| judge(Some(&asker.caller), asker.verb, facts.now(), &asked[index]);
-    let (grants, mut oversized) = match decided {
+    let (grants, oversized) = match decided {
         Ok(grants) => (grants, None),
         Err(denial @ Denial::TooMany { .. }) => {
             let grants: Vec<_> = (0..asked.len()).filter_map(|index| judged(index).ok()).collect();
@@ -93,11 +96,41 @@ pub(super) fn plan(asker: &Asker, asking: Asking<'_>, facts: &Facts) -> Outcome 
             return refused(facts, index, denial);
         }
     };
-    if let Some(outcome) = needs_attention(asker, asking, facts, &grants) {
+    settled(asker, asking, facts, &grants, charges, oversized)
+}
+
+/// Decides for whoever breaks glass: nobody's window is charged.
+fn by_glass(asker: &Asker, asking: Asking<'_>, facts: &Facts, glass: &BreakGlass) -> Outcome {
+    let asked = facts.asked();
+    let opens = |index: usize, member: &MemberView| {
+        let opening = facts.opening(index, member);
+        opening.is_some_and(|o| o.registered.custody == Custody::Brokered && o.is_wrapped())
+    };
+    let request = Request { caller: Some(&asker.caller), verb: asker.verb, now: facts.now(), asked: &asked };
+    match by_break_glass(&request, glass, opens) {
+        Ok(grants) => settled(asker, asking, facts, &grants, Vec::new(), None),
+        Err((index, Unbroken::Denied(denial))) => refused(facts, index, denial),
+        Err((index, Unbroken::NoGroup)) => refused(facts, index, not_found(asked[index].reference)),
+        Err((index, Unbroken::OnlyOwnKeys { alias })) => {
+            Outcome::Refused { index, refusal: Refusal::OnlyOwnKeys { alias } }
+        }
+    }
+}
+
+/// What is to be done about an allowed request.
+fn settled(
+    asker: &Asker,
+    asking: Asking<'_>,
+    facts: &Facts,
+    grants: &[release::Grant<'_>],
+    charges: Vec<(MemberUid, String, RateLimit)>,
+    mut oversized: Option<(usize, Refusal)>,
+) -> Outcome {
+    if let Some(outcome) = needs_attention(asker, asking, facts, grants) {
         return outcome;
     }
     let largest = size::largest(asker.takes);
-    if oversized.is_none() && size::of_answer(asker.takes, asking, facts, &grants) > largest {
+    if oversized.is_none() && size::of_answer(asker.takes, asking, facts, grants) > largest {
         oversized = Some((0, Refusal::TooLarge { bytes: largest }));
     }
     let charges = charges
@@ -108,7 +141,7 @@ pub(super) fn plan(asker: &Asker, asking: Asking<'_>, facts: &Facts) -> Outcome 
         })
         .collect();
     let grants = grants
-        .into_iter()
+        .iter()
         .enumerate()
         .map(|(index, grant)| Granted {
             member: grant.member.clone(),

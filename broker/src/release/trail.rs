@@ -24,8 +24,10 @@ impl Trail<'_> {
     /// A Connection is about to be released.
     pub(super) fn allowed(&self, facts: &Facts, index: usize, grant: &Granted) -> Entry {
         let opening = facts.opening(index, &grant.member);
+        // In whose place it is opened for somebody who breaks glass, says nothing about that member.
+        let member = facts.glass().is_none().then(|| grant.member.name.clone());
         Entry {
-            member: Some(grant.member.name.clone()),
+            member,
             cross_identity: grant.cross_identity,
             key_epoch: opening.map(|opening| opening.envelope.spec.epoch),
             ..self.about(facts, index, Decision::Allowed)
@@ -73,6 +75,10 @@ impl Trail<'_> {
             vault: facts.vault(index).or_else(|| self.asker.vault.clone()).map(|vault| vault.to_string()),
             connection: connection.map(|connection| Key::of(connection.as_ref()).to_string()),
             owner: connection.and_then(|connection| connection.spec.owner.clone()),
+            break_glass: facts
+                .glass()
+                .and_then(|glass| glass.group_of(&self.asker.caller))
+                .map(str::to_owned),
             ..self.entry(decision)
         }
     }

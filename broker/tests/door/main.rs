@@ -6,6 +6,7 @@
 mod any_bytes;
 mod audit;
 mod decision;
+mod glass;
 mod hall;
 mod identity;
 mod lag;

@@ -9,7 +9,7 @@ use coffer_broker::{
     last_used::{LastUsed, StatusWriter, Used},
     limits::LocalWindows,
     metrics::{AuditHealth, BrokerMetrics},
-    release::{Registers, Releaser, Seen},
+    release::{Glass, Registers, Releaser, Seen, Witness},
 };
 use coffer_broker_api::{DOOR, ErrorBody, PodReference, ReleaseRequest, ReleaseResponse, Released};
 use coffer_crds::{
@@ -24,12 +24,15 @@ use coffer_keys::{
     member_key::MemberPublicKey,
     signature::CheckedSignatures,
 };
-use coffer_policy::{Caller, roles};
-use coffer_runtime::{Metrics, Readiness};
+use coffer_policy::{BreakGlass, Caller, roles};
+use coffer_runtime::{Metrics, Notice, Readiness};
 use futures::future::BoxFuture;
 use getrandom::{SysRng, rand_core::UnwrapErr};
 use jiff::Timestamp;
-use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::Time};
+use k8s_openapi::{
+    api::core::v1::{Namespace, ObjectReference},
+    apimachinery::pkg::apis::meta::v1::Time,
+};
 use kube::{
     Resource, ResourceExt as _,
     runtime::{reflector, watcher::Event},
@@ -68,6 +71,8 @@ pub(crate) struct World {
     pub(crate) sink_is_gone: Arc<AtomicBool>,
     pub(crate) readiness: Readiness,
     pub(crate) used: Arc<Mutex<Vec<Used>>>,
+    /// The Connections of which a broken glass was told, and what was said.
+    pub(crate) witnessed: Arc<Mutex<Vec<(String, String)>>>,
     writers: Writers,
     dir: tempfile::TempDir,
 }
@@ -89,12 +94,24 @@ impl World {
         Self::with_keys(true)
     }
 
+    /// A vault without anybody.
+    pub(crate) fn bare() -> Self {
+        Self::empty(true)
+    }
+
     /// The same for a broker that has, or has not, its keys.
     pub(crate) fn with_keys(has_keys: bool) -> Self {
+        let mut world = Self::empty(has_keys);
+        world.member("alice", user("alice"), "owner");
+        world
+    }
+
+    fn empty(has_keys: bool) -> Self {
         let custodian = Custodian::generate(&mut rng());
         let keyring = custodian.new_keyring(VaultId::generate(&mut rng()), "uid-main", now(), &mut rng());
         let (stores, writers) = stores();
         let (tokens, reread) = (Arc::<Tokens>::default(), Arc::<FakeReread>::default());
+        let witnessed = Arc::<Mutex<Vec<(String, String)>>>::default();
         let (sink_is_gone, used) = (Arc::<AtomicBool>::default(), Arc::<Mutex<Vec<Used>>>::default());
         let (metrics, readiness) = (BrokerMetrics::new(&Metrics::new()), Readiness::new());
         let dir = tempfile::tempdir().unwrap();
@@ -112,6 +129,10 @@ impl World {
             seen: Seen::default(),
             signatures: CheckedSignatures::default(),
             audit,
+            glass: Glass {
+                groups: Arc::new(BreakGlass::new(vec!["oncall".to_owned()])),
+                witness: Box::new(Shared(witnessed.clone())),
+            },
             limits: Box::new(LocalWindows::default()),
             denials: DenialBudget::new(1000, std::time::Duration::from_secs(1), 100),
             last_used: LastUsed::start(Shared(used.clone())),
@@ -141,11 +162,11 @@ impl World {
             sink_is_gone,
             readiness,
             used,
+            witnessed,
             writers,
             dir,
         };
         world.apply_vault();
-        world.member("alice", user("alice"), "owner");
         world
     }
 
@@ -561,6 +582,12 @@ impl Reread for Shared<FakeReread> {
         self.0.asked.fetch_add(1, Ordering::SeqCst);
         let fresh = self.0.fresh.lock().unwrap().clone().ok_or(RereadFailed);
         Box::pin(async move { fresh })
+    }
+}
+
+impl Witness for Shared<Mutex<Vec<(String, String)>>> {
+    fn tell(&self, about: ObjectReference, notice: Notice) {
+        self.0.lock().unwrap().push((about.name.unwrap(), notice.note));
     }
 }
 

@@ -57,6 +57,14 @@ annotations:
 {{- end }}
 
 {{/* Fields of a pod spec that every component shares, the node driver's security context aside. */}}
+{{- /* The groups that may break glass, for whoever decides. */}}
+{{- define "coffer.breakGlassArgs" -}}
+{{- range .Values.breakGlass.groups }}
+- --break-glass-group
+- {{ . | quote }}
+{{- end }}
+{{- end }}
+
 {{- define "coffer.podCommon" -}}
 {{- $values := index .root.Values .component -}}
 serviceAccountName: coffer-{{ .component }}

@@ -23,7 +23,7 @@ pub(crate) fn review(data: &[u8]) {
         .and_then(|_| seal::check_total(draft.object()))
         .and_then(|()| seal::check_sealed(draft.object(), request.old_object.expose()))
         .and_then(|()| seal::check_annotations(draft.object()))
-        .map(|()| Admitted { patch: draft.into_patch(), warnings: Vec::new() });
+        .map(|()| Admitted { patch: draft.into_patch(), ..Admitted::default() });
     let answer = review::answer(&request.uid, decided);
     assert!(serde_json::from_slice::<serde_json::Value>(&answer).is_ok(), "every answer is JSON");
 }

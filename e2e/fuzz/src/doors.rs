@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use coffer_policy::BreakGlass;
 use coffer_webhook::{
     draft::Op,
     inject,
@@ -92,9 +93,16 @@ fn object<K: DeserializeOwned>(
     Arc::new(serde_json::from_value(object).expect("an object of the cluster fits its kind"))
 }
 
+/// Nobody may break glass.
+static NOBODY: LazyLock<BreakGlass> = LazyLock::new(BreakGlass::default);
+
 fn circumstances() -> Circumstances<'static> {
     let now = Timestamp::from_second(1_767_225_630).expect("a time of this century");
-    Circumstances { operator: "system:serviceaccount:coffer-system:coffer-operator", now }
+    Circumstances {
+        operator: "system:serviceaccount:coffer-system:coffer-operator",
+        break_glass: &NOBODY,
+        now,
+    }
 }
 
 /// Runs a door. What it answers is JSON and tells nothing of the Connections' values; the patch of what it admits

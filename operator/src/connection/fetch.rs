@@ -6,14 +6,14 @@ use coffer_crds::{
     Connection, Envelope, EnvelopeScope, Keyring, RegisteredMember, Subject, Vault, VaultMember,
 };
 use coffer_envelope::OpenKeyring;
-use coffer_policy::{Caller, roles};
+use coffer_policy::{BreakGlass, Caller, roles};
 use coffer_runtime::within;
 use kube::{Api, ResourceExt as _};
 
 use crate::{
     cache::Key,
     caches::{Caches, claim_terms, namespace_term},
-    context::{Context, Keyrings, READ_TIMEOUT, ReconcileError},
+    context::{Context, Judging, Keyrings, READ_TIMEOUT, ReconcileError},
     installation::custody::Custody,
     standing::Account,
 };
@@ -74,6 +74,8 @@ pub struct Facts {
     pub namespace_labels: BTreeMap<String, String>,
     /// The operator's own user name.
     pub operator: String,
+    /// Who may do what an owner may, without being a member.
+    pub break_glass: Arc<BreakGlass>,
 }
 
 /// Reads the facts about `connection` from the caches; `None` while there is no custodian root to act with.
@@ -93,7 +95,7 @@ pub async fn fetch(connection: Arc<Connection>, context: &Context) -> Result<Opt
         let envelopes: Api<Envelope> = Api::namespaced(context.client.clone(), &key.namespace);
         envelope = within(READ_TIMEOUT, envelopes.get_opt(&key.name)).await?.map(Arc::new);
     }
-    Ok(Some(gather(connection, envelope, &custody, caches, &context.keyrings, &context.operator)))
+    Ok(Some(gather(connection, envelope, &custody, caches, &context.keyrings, context.judge())))
 }
 
 /// Takes everything else from the caches.
@@ -103,7 +105,7 @@ pub fn gather(
     custody: &Custody,
     caches: &Caches,
     keyrings: &Keyrings,
-    operator: &str,
+    Judging { operator, break_glass }: Judging<'_>,
 ) -> Facts {
     let vault_key = caches.vault_key_of(&connection);
     let vault = vault_key.as_ref().and_then(|key| caches.vaults.get(key));
@@ -118,6 +120,7 @@ pub fn gather(
         older: older(caches, &connection),
         namespace_labels: namespace_labels.unwrap_or_default(),
         operator: String::from(operator),
+        break_glass: break_glass.clone(),
         connection,
     }
 }

@@ -349,8 +349,12 @@ impl At<'_> {
     /// Whether the stamped author may make this difference.
     fn authorize(&self, recorded: Option<&EnvelopeSpec>, values_changed: bool) -> Result<(), Finding> {
         let members = self.views();
-        let view =
-            VaultView { vault: &self.vault.vault, members: &members, operator: Some(&self.facts.operator) };
+        let view = VaultView {
+            vault: &self.vault.vault,
+            members: &members,
+            operator: Some(&self.facts.operator),
+            break_glass: Some(&self.facts.break_glass),
+        };
         connection_recorded(&view, recorded, &self.facts.connection, values_changed).map_err(|refusal| {
             let field = if refusal.field.is_empty() { String::new() } else { format!("{}: ", refusal.field) };
             Finding::kept(reason::NOT_AUTHORIZED, format!("{field}{}", refusal.message))

@@ -7,6 +7,7 @@ use std::{
 
 use coffer_crds::{ConnectionPhase, Envelope, Keyring, Vault, VaultMember};
 use coffer_envelope::Custodian;
+use coffer_policy::BreakGlass;
 use coffer_runtime::within;
 use k8s_openapi::api::rbac::v1::RoleBinding;
 use kube::{Api, api::ListParams, core::DeserializeGuard};
@@ -14,7 +15,7 @@ use kube::{Api, api::ListParams, core::DeserializeGuard};
 use crate::{
     cache::Key,
     caches::{Caches, namespace_term, vault_term},
-    context::{Context, READ_TIMEOUT, ReconcileError},
+    context::{Context, Judging, READ_TIMEOUT, ReconcileError},
     installation::custody::Custody,
     standing::Account,
 };
@@ -41,6 +42,8 @@ pub struct Facts {
     pub connections: usize,
     /// The operator's own user name.
     pub operator: String,
+    /// Who may do what an owner may, without being a member.
+    pub break_glass: Arc<BreakGlass>,
 }
 
 impl Facts {
@@ -92,7 +95,7 @@ pub async fn fetch(vault: Arc<Vault>, context: &Context) -> Result<Option<Facts>
         let keyrings: Api<Keyring> = Api::namespaced(context.client.clone(), &key.namespace);
         keyring = within(READ_TIMEOUT, keyrings.get_opt(&key.name)).await?.map(Arc::new);
     }
-    let mut facts = gather(vault, custodian, keyring, caches, &context.operator);
+    let mut facts = gather(vault, custodian, keyring, caches, context.judge());
     if facts.may_finish() {
         // No key goes because a cache has not seen what needs it.
         facts.behind = read_behind(&facts, context).await?;
@@ -145,7 +148,7 @@ pub fn gather(
     custodian: Result<Custodian, String>,
     keyring: Option<Arc<Keyring>>,
     caches: &Caches,
-    operator: &str,
+    Judging { operator, break_glass }: Judging<'_>,
 ) -> Facts {
     let key = Key::of(vault.as_ref());
     let neighbours: Vec<VaultMember> = caches
@@ -176,6 +179,7 @@ pub fn gather(
         keyring,
         connections: caches.connections_of(&key).len(),
         operator: String::from(operator),
+        break_glass: break_glass.clone(),
         vault,
     }
 }

@@ -61,7 +61,8 @@ fn a_refusal_carries_code_and_reason_and_no_patch() {
 #[test]
 fn a_patch_is_written_as_base64_text() {
     let op = Op::Add { path: String::from("/spec/a"), value: json!(1) };
-    let answer = answer("u", Ok(Admitted { patch: vec![op], warnings: vec![String::from("w")] }));
+    let answer =
+        answer("u", Ok(Admitted { patch: vec![op], warnings: vec![String::from("w")], broken: None }));
     let answer: Value = serde_json::from_slice(&answer).expect("an answer is JSON");
     let response = &answer["response"];
     assert_eq!(response["patchType"], "JSONPatch");

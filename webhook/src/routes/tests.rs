@@ -1,10 +1,20 @@
+use kube::client::Body;
 use serde_json::{Value, json};
 use warp::test::RequestBuilder;
 
 use super::*;
-use crate::fixtures::{Custodian, OPERATOR, cluster, review, vault};
+use crate::fixtures::{Custodian, GLASS, OPERATOR, cluster, member, review, user, vault};
+
+/// Where events go.
+type ApiServer = tower_test::mock::Handle<http::Request<Body>, http::Response<Body>>;
 
 fn served() -> (BoxedFilter<(impl Reply,)>, coffer_runtime::Metrics) {
+    let (routes, metrics, _) = served_before_an_api_server();
+    (routes, metrics)
+}
+
+fn served_before_an_api_server() -> (BoxedFilter<(impl Reply,)>, coffer_runtime::Metrics, ApiServer) {
+    let (service, api_server) = tower_test::mock::pair();
     let metrics = coffer_runtime::Metrics::new();
     let meters = Meters::register(&metrics);
     let webhook = Webhook {
@@ -12,9 +22,11 @@ fn served() -> (BoxedFilter<(impl Reply,)>, coffer_runtime::Metrics) {
         meters,
         operator: String::from(OPERATOR),
         restore_users: Vec::new(),
+        break_glass: GLASS.clone(),
+        events: Events::new(kube::Client::new(service, "default"), "coffer-webhook", "one", "Admit"),
         pace: Pace::new(10, std::time::Duration::from_secs(1)),
     };
-    (routes(Arc::new(webhook)), metrics)
+    (routes(Arc::new(webhook)), metrics, api_server)
 }
 
 fn post(path: &str) -> RequestBuilder {
@@ -105,6 +117,43 @@ async fn collectors_of_garbage_delete_everything() {
     }
     let answer = ask("/validate/vaults", &review("DELETE", "mallory", Value::Null, old)).await;
     assert_eq!(answer["response"]["allowed"], false);
+}
+
+/// DESIGN §6: the caller, the API server's audit log, the metrics and whoever looks at the Vault are told; of what is only
+/// tried, not the last two.
+#[tokio::test]
+async fn breaking_glass_is_told_to_everybody_whom_it_concerns() {
+    let (routes, metrics, mut api_server) = served_before_an_api_server();
+    let bob = member("a", "bob", user("team", "bob", "admin"), "Active");
+    let mut review = review("DELETE", "eve", Value::Null, bob);
+    review["request"]["userInfo"]["groups"] = json!(["oncall"]);
+    for dry_run in [true, false] {
+        review["request"]["dryRun"] = json!(dry_run);
+        let answer = post("/validate/vaultmembers").json(&review).reply(&routes).await;
+        let answer: Value = serde_json::from_slice(answer.body()).expect("an answer is JSON");
+        assert_eq!(answer["response"]["allowed"], true);
+        assert_eq!(answer["response"]["auditAnnotations"], json!({"break-glass": "oncall"}));
+        let warning = answer["response"]["warnings"][0].as_str().expect("a warning");
+        assert!(warning.contains("by break glass, as one of group 'oncall'"), "{warning}");
+    }
+    let (request, _) = api_server.next_request().await.expect("an event");
+    let event = request.into_body().collect_bytes().await.expect("it is in memory");
+    let event: Value = serde_json::from_slice(&event).expect("an event is JSON");
+    assert_eq!((&event["type"], &event["reason"]), (&json!("Warning"), &json!("BreakGlass")));
+    assert_eq!(event["note"], "user 'eve' of group 'oncall': delete VaultMember a/bob");
+    assert_eq!((&event["regarding"]["kind"], &event["regarding"]["name"]), (&json!("Vault"), &json!("team")));
+    let text = metrics.encode().expect("metrics encode");
+    assert!(text.contains(r#"coffer_webhook_break_glass_total{kind="VaultMember"} 1"#), "{text}");
+    // Without the group: what to do. As the admin that bob is: nothing is broken.
+    review["request"]["userInfo"]["groups"] = json!(["system:masters"]);
+    let answer = ask("/validate/vaultmembers", &review).await;
+    let told = answer["response"]["status"]["message"].as_str().expect("a refusal");
+    assert!(
+        told.contains("Ask an owner (alice) to invite you: kubectl coffer invite user:eve --vault team -n a")
+    );
+    review["request"]["userInfo"] = json!({"username": "bob", "groups": ["oncall"]});
+    let answer = ask("/validate/vaultmembers", &review).await;
+    assert_eq!(answer["response"], json!({"uid": "r-1", "allowed": true}));
 }
 
 /// T19: labels come from fixed sets, whatever is asked.

@@ -6,7 +6,7 @@ use kube::CustomResourceExt as _;
 use serde_json::Value;
 
 use super::{
-    Circumstances, Facts, SpecSchema, caller, check_form, clear_up, refuse, spec_schema, stored, typed,
+    Circumstances, Facts, SpecSchema, caller, check_form, clear_up, judge, refuse, spec_schema, stored, typed,
 };
 use crate::{
     draft::Draft,
@@ -34,7 +34,7 @@ pub async fn admit(
     let new: AccessToken = typed(draft.object(), &SCHEMA)?;
     check_form(draft.object(), &Value::Null, &SCHEMA)?;
     let caller = caller(&request.user_info);
-    directory
+    let broken = directory
         .wait(|tables| {
             let Some(facts) = facts(tables, &request.namespace, &new, circumstances) else {
                 let member = &new.spec.member;
@@ -42,14 +42,14 @@ pub async fn admit(
                     format!("there is no VaultMember '{member}' in namespace '{}'", request.namespace);
                 return Look::Unless(Err(Refusal::field("spec.member", problem)));
             };
-            match writes::access_token(&caller, &facts.view(circumstances), None, Some(&new)) {
-                Ok(()) => Look::Settled(Ok(())),
-                Err(refusal) => refuse(refusal, &facts, &caller),
-            }
+            let judged = judge(&facts, circumstances, &caller, |view| {
+                writes::access_token(&caller, view, None, Some(&new))
+            });
+            judged.map_or_else(|refusal| refuse(refusal, &facts, &caller), |broken| Look::Settled(Ok(broken)))
         })
         .await?;
     stamp(&mut draft, &["spec", "issuedBy"], &Value::Null, &request.user_info, true)?;
-    Ok(Admitted { patch: draft.into_patch(), warnings: Vec::new() })
+    Ok(Admitted { patch: draft.into_patch(), broken, ..Admitted::default() })
 }
 
 /// The vault of the token's member; `None` when one of the two is gone.
@@ -77,19 +77,19 @@ pub async fn delete(
         return clear_up(request, directory, circumstances);
     };
     let caller = caller(&request.user_info);
-    directory
+    let broken = directory
         .wait(|tables| {
             // The token of a member, or of a vault, that is gone opens nothing.
             let Some(facts) = facts(tables, &request.namespace, &old, circumstances) else {
-                return Look::Settled(Ok(()));
+                return Look::Settled(Ok(None));
             };
-            match writes::access_token(&caller, &facts.view(circumstances), Some(&old), None) {
-                Ok(()) => Look::Settled(Ok(())),
-                Err(refusal) => refuse(refusal, &facts, &caller),
-            }
+            let judged = judge(&facts, circumstances, &caller, |view| {
+                writes::access_token(&caller, view, Some(&old), None)
+            });
+            judged.map_or_else(|refusal| refuse(refusal, &facts, &caller), |broken| Look::Settled(Ok(broken)))
         })
         .await?;
-    Ok(Admitted::default())
+    Ok(Admitted { broken, ..Admitted::default() })
 }
 
 #[cfg(test)]

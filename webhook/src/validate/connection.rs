@@ -8,14 +8,14 @@ use rand_core::CryptoRng;
 use serde_json::{Value, json};
 
 use super::{
-    Circumstances, Facts, SpecSchema, before, caller, check_form, clear_up, is_fresh, refuse, spec_schema,
-    stored, typed, vault_named,
+    Circumstances, Facts, SpecSchema, before, caller, check_form, clear_up, is_fresh, judge, refuse,
+    spec_schema, stored, typed, vault_named,
 };
 use crate::{
     applied::{self, Items},
     draft::Draft,
     refusal::Refusal,
-    review::{Admitted, Operation, Request},
+    review::{Admitted, Broken, Operation, Request},
     seal::{self, Place},
     stamp::{Paths, differs, stamp},
     state::{Claim, Directory, Key, Look, Tables, named_vault},
@@ -56,7 +56,7 @@ pub async fn admit(
         || !dropped.is_empty()
         || seal::brings_values(draft.object())
         || differs(draft.object(), old, NO_CHANGE);
-    let mut warnings = Vec::new();
+    let (mut warnings, mut broken) = (Vec::new(), None);
     if changed {
         seal::check_total(draft.object())?;
         check_form(draft.object(), old, &SCHEMA)?;
@@ -71,14 +71,14 @@ pub async fn admit(
         let key = ruling.intake.as_ref().map(|(vault_id, key)| (key, write.place(*vault_id, &ruling.owner)));
         seal::seal_values(&mut draft, &dropped, key, rng)?;
         seal::check_sealed(draft.object(), old)?;
-        warnings = ruling.warnings;
+        (warnings, broken) = (ruling.warnings, ruling.broken);
     } else {
         // An empty stringData is left; everything else is as it was.
         draft.remove(["spec", "stringData"]);
     }
     stamp(&mut draft, LAST_WRITER, old, &request.user_info, changed)?;
     seal::check_annotations(draft.object())?;
-    Ok(Admitted { patch: draft.into_patch(), warnings })
+    Ok(Admitted { patch: draft.into_patch(), warnings, broken })
 }
 
 /// Decides a DELETE.
@@ -92,19 +92,19 @@ pub async fn delete(
 ) -> Result<Admitted, Refusal> {
     let Some(old) = stored::<Connection>(request) else { return clear_up(request, directory, circumstances) };
     let caller = caller(&request.user_info);
-    directory
+    let broken = directory
         .wait(|tables| {
             // Without a vault nobody can read it any more, and RBAC alone says who clears up.
             let vault = named_vault(&old).and_then(|key| tables.vault(&key).cloned());
-            let Some(vault) = vault else { return Look::Settled(Ok(())) };
+            let Some(vault) = vault else { return Look::Settled(Ok(None)) };
             let facts = Facts::gather(tables, &vault, circumstances.now);
-            match writes::connection(&caller, &facts.view(circumstances), Some(&old), None) {
-                Ok(()) => Look::Settled(Ok(())),
-                Err(refusal) => refuse(refusal, &facts, &caller),
-            }
+            let judged = judge(&facts, circumstances, &caller, |view| {
+                writes::connection(&caller, view, Some(&old), None)
+            });
+            judged.map_or_else(|refusal| refuse(refusal, &facts, &caller), |broken| Look::Settled(Ok(broken)))
         })
         .await?;
-    Ok(Admitted::default())
+    Ok(Admitted { broken, ..Admitted::default() })
 }
 
 /// What a field is when an update says nothing at `told`: as it is stored. The webhook wrote it at creation, so a
@@ -136,6 +136,7 @@ struct Ruling {
     /// What to seal to, when there is anything to seal.
     intake: Option<(VaultId, IntakePublicKey)>,
     warnings: Vec<String>,
+    broken: Option<Broken>,
 }
 
 impl Write {
@@ -189,9 +190,10 @@ impl Write {
         if let Err(refusal) = admitted {
             return Look::Unless(Err(refusal));
         }
-        if let Err(refusal) = authorized {
-            return refuse(refusal, &facts, &self.caller);
-        }
+        let broken = match authorized {
+            Ok(broken) => broken,
+            Err(refusal) => return refuse(refusal, &facts, &self.caller),
+        };
         let owner = new.spec.owner.clone().unwrap_or_default();
         if let Err(refusal) = unique(tables, &key, &new) {
             // The other one may have been deleted a moment ago.
@@ -203,7 +205,13 @@ impl Write {
             Err(refusal) => return Look::Unless(Err(refusal)),
         };
         let warnings = warnings(tables, &key, &facts, &new);
-        Look::Settled(Ok(Ruling { default_vault: is_default.then_some(key), owner, intake, warnings }))
+        Look::Settled(Ok(Ruling {
+            default_vault: is_default.then_some(key),
+            owner,
+            intake,
+            warnings,
+            broken,
+        }))
     }
 
     /// The vault that the object names, else its namespace's default, else the cluster's; and whether by default.
@@ -259,13 +267,15 @@ impl Write {
         facts: &Facts,
         new: &mut Connection,
         circumstances: &Circumstances<'_>,
-    ) -> Result<(), coffer_policy::Refusal> {
+    ) -> Result<Option<Broken>, coffer_policy::Refusal> {
         let view = facts.view(circumstances);
         if self.old.is_none() && new.spec.owner.as_ref().is_none_or(String::is_empty) {
             let owner = writes::owner_for(&self.caller, &view, &new.name_any())?;
             new.spec.owner = Some(owner.name.clone());
         }
-        writes::connection(&self.caller, &view, self.old.as_ref(), Some(new))
+        judge(facts, circumstances, &self.caller, |view| {
+            writes::connection(&self.caller, view, self.old.as_ref(), Some(new))
+        })
     }
 }
 

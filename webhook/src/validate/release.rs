@@ -55,7 +55,7 @@ pub fn admit(mut request: Request, pace: &Pace, now: Instant) -> Result<Admitted
     } else {
         draft.set(impersonation, Value::Bool(true))?;
     }
-    Ok(Admitted { patch: draft.into_patch(), warnings: Vec::new() })
+    Ok(Admitted { patch: draft.into_patch(), ..Admitted::default() })
 }
 
 #[cfg(test)]

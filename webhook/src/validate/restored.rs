@@ -79,7 +79,7 @@ fn admit<K: DeserializeOwned>(
     for author in authors.iter().copied().chain([last_writer]) {
         stamp(&mut draft, author, &Value::Null, &request.user_info, true)?;
     }
-    Ok(Admitted { patch: draft.into_patch(), warnings: Vec::new() })
+    Ok(Admitted { patch: draft.into_patch(), ..Admitted::default() })
 }
 
 #[cfg(test)]

@@ -6,13 +6,13 @@ use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
 use super::{
-    Circumstances, Facts, SpecSchema, caller, check_form, check_subject, clear_up, from_policy, malformed,
-    owners, refuse, spec_schema, stored, typed,
+    Circumstances, Facts, SpecSchema, caller, check_form, check_subject, clear_up, from_policy, judge,
+    malformed, owners, refuse, spec_schema, stored, typed,
 };
 use crate::{
     draft::Draft,
     refusal::Refusal,
-    review::{Admitted, Operation, Request},
+    review::{Admitted, Broken, Operation, Request},
     stamp::{Paths, differs, stamp},
     state::{Directory, Key, Look, Tables},
 };
@@ -33,6 +33,7 @@ pub async fn admit(
     let old = request.old_object.expose();
     let creating = request.operation == Operation::Create;
     let caller = caller(&request.user_info);
+    let mut broken = None;
     fill_owners(&mut draft, old, creating, &caller)?;
     let changed = creating || differs(draft.object(), old, STAMPS);
     let (mark, mark_before) = (mark(draft.object()), mark(old));
@@ -50,10 +51,11 @@ pub async fn admit(
             check_form(draft.object(), if mending { &Value::Null } else { old }, &SCHEMA)?;
             check_fields(&new)?;
         }
-        directory.wait(|tables| judge(tables, &caller, stored.as_ref(), &new, circumstances)).await?;
+        broken =
+            directory.wait(|tables| decide(tables, &caller, stored.as_ref(), &new, circumstances)).await?;
     }
     stamp(&mut draft, &["spec", "lastWriter"], old, &request.user_info, changed)?;
-    Ok(Admitted { patch: draft.into_patch(), warnings: Vec::new() })
+    Ok(Admitted { patch: draft.into_patch(), broken, ..Admitted::default() })
 }
 
 /// A Vault that does not fit its schema (T45) cannot be deleted and made again: its keys would go, and with them all that
@@ -91,40 +93,44 @@ pub async fn delete(
 ) -> Result<Admitted, Refusal> {
     let Some(old) = stored::<Vault>(request) else { return clear_up(request, directory, circumstances) };
     let caller = caller(&request.user_info);
-    directory
+    let broken = directory
         .wait(|tables| {
             let facts = Facts::gather(tables, &old, circumstances.now);
-            let view = facts.view(circumstances);
-            let owned = view.members.iter().any(|member| member.is_active() && member.role == roles::OWNER);
-            match writes::vault(&caller, &view, Some(&old), None) {
+            let members = facts.view(circumstances).members;
+            let owned = members.iter().any(|member| member.is_active() && member.role == roles::OWNER);
+            let judged =
+                judge(&facts, circumstances, &caller, |view| writes::vault(&caller, view, Some(&old), None));
+            match judged {
+                Ok(broken) => Look::Settled(Ok(broken.filter(|_| owned))),
                 Err(refusal) if owned => refuse(refusal, &facts, &caller),
-                Ok(()) | Err(_) => Look::Settled(Ok(())),
+                Err(_) => Look::Settled(Ok(None)),
             }
         })
         .await?;
-    Ok(Admitted::default())
+    Ok(Admitted { broken, ..Admitted::default() })
 }
 
-fn judge(
+fn decide(
     tables: &Tables,
     caller: &Caller,
     stored: Option<&Vault>,
     new: &Vault,
     circumstances: &Circumstances<'_>,
-) -> Look<Result<(), Refusal>> {
+) -> Look<Result<Option<Broken>, Refusal>> {
     if let Err(refusal) = only_default(tables, stored, new) {
         // The other one may have been unmarked or deleted a moment ago.
         return Look::Unless(Err(refusal));
     }
     let Some(stored) = stored else {
-        let view = writes::VaultView { vault: new, members: &[], operator: Some(circumstances.operator) };
-        return Look::Settled(writes::vault(caller, &view, None, Some(new)).map_err(from_policy));
+        let operator = Some(circumstances.operator);
+        let view = writes::VaultView { vault: new, members: &[], operator, break_glass: None };
+        let made = writes::vault(caller, &view, None, Some(new));
+        return Look::Settled(made.map(|()| None).map_err(from_policy));
     };
     let facts = Facts::gather(tables, stored, circumstances.now);
-    match writes::vault(caller, &facts.view(circumstances), Some(stored), Some(new)) {
-        Ok(()) => Look::Settled(Ok(())),
-        Err(refusal) => refuse(refusal, &facts, caller),
-    }
+    let judged =
+        judge(&facts, circumstances, caller, |view| writes::vault(caller, view, Some(stored), Some(new)));
+    judged.map_or_else(|refusal| refuse(refusal, &facts, caller), |broken| Look::Settled(Ok(broken)))
 }
 
 /// A vault without owners is its creator's. Left out of an update, they are as they were: a manifest that never named

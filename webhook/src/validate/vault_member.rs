@@ -6,7 +6,7 @@ use kube::CustomResourceExt as _;
 use serde_json::{Value, json};
 
 use super::{
-    Circumstances, Facts, SpecSchema, acceptance, before, caller, check_form, check_subject, clear_up,
+    Circumstances, Facts, SpecSchema, acceptance, before, caller, check_form, check_subject, clear_up, judge,
     refuse, spec_schema, stored, typed, vault_named,
 };
 use crate::{
@@ -37,7 +37,7 @@ pub async fn admit(
     let changed = creating || differs(draft.object(), old, STAMPS);
     let accepts = draft.get(["spec", "acceptance"]).is_some();
     let accepted = accepts && acceptance_differs(draft.object(), old);
-    let mut granted = false;
+    let (mut granted, mut broken) = (false, None);
     // What is as it was passes whatever it is, so that metadata tools work.
     if changed {
         let mut new: VaultMember = typed(draft.object(), &SCHEMA)?;
@@ -50,17 +50,20 @@ pub async fn admit(
         check_subject("spec.subject", &new.spec.subject)?;
         let caller = caller(&request.user_info);
         let key = Key::new(&request.namespace, &new.spec.vault);
-        directory
+        broken = directory
             .wait(|tables| {
                 let vault = match vault_named(tables, &key, "spec.vault") {
                     Ok(vault) => vault,
                     Err(refusal) => return Look::Unless(Err(refusal)),
                 };
                 let facts = Facts::gather(tables, vault, circumstances.now);
-                match writes::member(&caller, &facts.view(circumstances), stored.as_ref(), Some(&new)) {
-                    Ok(()) => match check_keys(&new, stored.as_ref(), vault) {
+                let judged = judge(&facts, circumstances, &caller, |view| {
+                    writes::member(&caller, view, stored.as_ref(), Some(&new))
+                });
+                match judged {
+                    Ok(broken) => match check_keys(&new, stored.as_ref(), vault) {
                         Err(refusal @ Refusal::AwaitReadiness(_)) => Look::Until(Err(refusal)),
-                        checked => Look::Settled(checked),
+                        checked => Look::Settled(checked.map(|()| broken)),
                     },
                     Err(refusal) => refuse(refusal, &facts, &caller),
                 }
@@ -73,7 +76,7 @@ pub async fn admit(
         stamp(&mut draft, &["spec", "acceptance", "by"], old, &request.user_info, accepted)?;
     }
     stamp(&mut draft, &["spec", "lastWriter"], old, &request.user_info, changed)?;
-    Ok(Admitted { patch: draft.into_patch(), warnings: Vec::new() })
+    Ok(Admitted { patch: draft.into_patch(), broken, ..Admitted::default() })
 }
 
 /// Checks what the subject says of its keys, where that is new.
@@ -106,18 +109,17 @@ pub async fn delete(
     };
     let key = Key::new(&request.namespace, &old.spec.vault);
     let caller = caller(&request.user_info);
-    directory
+    let broken = directory
         .wait(|tables| {
             // A membership of a vault that is gone means nothing; RBAC alone says who clears up.
-            let Some(vault) = tables.vault(&key) else { return Look::Settled(Ok(())) };
+            let Some(vault) = tables.vault(&key) else { return Look::Settled(Ok(None)) };
             let facts = Facts::gather(tables, vault, circumstances.now);
-            match writes::member(&caller, &facts.view(circumstances), Some(&old), None) {
-                Ok(()) => Look::Settled(Ok(())),
-                Err(refusal) => refuse(refusal, &facts, &caller),
-            }
+            let judged =
+                judge(&facts, circumstances, &caller, |view| writes::member(&caller, view, Some(&old), None));
+            judged.map_or_else(|refusal| refuse(refusal, &facts, &caller), |broken| Look::Settled(Ok(broken)))
         })
         .await?;
-    Ok(Admitted::default())
+    Ok(Admitted { broken, ..Admitted::default() })
 }
 
 /// Whether the acceptance is another than the one that is stored, by whomever.

@@ -115,6 +115,7 @@ fn asker(release: &Release, author: &Author) -> Asker {
         takes: Takes::ItemsOrEnvelopes,
         source_ip: None,
         impersonation_possible: release.spec.impersonation_possible.unwrap_or(false),
+        may_break_glass: true,
     }
 }
 

@@ -285,7 +285,7 @@ func TestReferencesToOwnersAreAddedByTheOperatorAlone(t *testing.T) {
 	unblocked["blockOwnerDeletion"] = false
 	const policy = "coffer-owner-references"
 	on := func(by user.Info, resource string, to, from object) request {
-		return request{by: by, operation: admission.Update, resource: resource, object: to, oldObject: from}
+		return request{by: by, operation: admission.Update, resource: resource, object: to, old: from}
 	}
 	bare, one := made(map[string]any{}), owned(reference("1", "a"))
 	cases := []expectation{

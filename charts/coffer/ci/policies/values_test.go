@@ -95,6 +95,8 @@ func TestValuesOutOfRangeAreRefusedWithTheirPath(t *testing.T) {
 		{"node.updateStrategy.type=Now", "/node/updateStrategy/type"},
 		{"networkPolicy.metricsFrom[0].namespace=monitoring", "/networkPolicy/metricsFrom/0"},
 		{"restoreUsers[0]=*", "/restoreUsers/0"},
+		{"breakGlass.groups[0]=*", "/breakGlass/groups/0"},
+		{"breakGlass.groups[0]=system:masters", "/breakGlass/groups/0"},
 		{"rootOfTrust=none", "/rootOfTrust"},
 		{"defaultVault.owners[0]=alice", "/defaultVault/owners/0"},
 		{"defaultVault.access=Everybody", "/defaultVault/access"},

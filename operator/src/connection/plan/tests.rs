@@ -217,7 +217,7 @@ fn a_namespace_that_the_vault_does_not_admit_is_invalid() {
         &world.custody,
         &world.caches,
         &world.keyrings,
-        crate::world::OPERATOR,
+        world.judge(),
     );
     let plan = plan(&facts, world.now, &mut crate::context::rng());
     let [Write::Status(status)] = plan.writes.as_slice() else { panic!("a status only") };
@@ -293,7 +293,7 @@ fn without_the_custodian_root_a_connection_is_left_exactly_as_it_is() {
         &world.custody,
         &world.caches,
         &world.keyrings,
-        crate::world::OPERATOR,
+        world.judge(),
     );
     // `fetch` gives nothing to plan from; should it ever, no Envelope is written.
     let plan = plan(&facts, world.now, &mut crate::context::rng());

@@ -307,7 +307,12 @@ impl Judge<'_> {
     }
 
     pub(super) fn view<'v>(&'v self, members: &'v [MemberView]) -> VaultView<'v> {
-        VaultView { vault: &self.facts.vault, members, operator: Some(&self.facts.operator) }
+        VaultView {
+            vault: &self.facts.vault,
+            members,
+            operator: Some(&self.facts.operator),
+            break_glass: Some(&self.facts.break_glass),
+        }
     }
 
     fn is_listed(&self, member: &VaultMember) -> bool {

@@ -32,6 +32,22 @@ async fn a_token_is_its_members_own_and_stamped_as_made_by_whoever_sent_it() {
     assert!(unknown.contains("spec.member") && unknown.contains("no VaultMember 'nobody'"), "{unknown}");
 }
 
+/// T32: whoever may remove a member may revoke its tokens, and nobody else but itself.
+#[tokio::test]
+async fn a_token_is_revoked_by_its_member_and_by_whoever_may_remove_that() {
+    let directory = cluster(&Custodian::new());
+    let by = |user: &str| {
+        let (request, directory) = (request("DELETE", user, Value::Null, token("web")), directory.clone());
+        async move { delete(&request, &directory, &circumstances()).await }
+    };
+    for user in [WEB, "alice", "bob"] {
+        assert!(by(user).await.is_ok(), "{user}");
+    }
+    for user in ["mallory", "system:serviceaccount:a:intern"] {
+        assert!(matches!(by(user).await, Err(Refusal::Authorize(_))), "{user}");
+    }
+}
+
 #[tokio::test]
 async fn a_token_that_does_not_fit_its_schema_is_refused_by_name() {
     let mut wrong = token("web");

@@ -327,6 +327,35 @@ async fn who_may_delete_is_decided_by_vault() {
     assert_eq!(delete("mallory").await, Ok(()), "of a vault that is gone, RBAC alone decides");
 }
 
+/// DESIGN §6: whoever breaks glass does what an owner may who owns nothing, and it is told.
+#[tokio::test]
+async fn by_break_glass_a_connection_is_shared_and_deleted_and_none_is_made_or_given_away() {
+    let world = World::new();
+    let plain = json!({"members": ["*"], "stringData": {"token": "hunter2"}});
+    let stored = world.create("alice", plain.clone()).await.expect("alice may");
+    let by_glass = |operation: &str, object: &Value, old: &Value| {
+        let mut review = review(operation, "eve", object.clone(), old.clone());
+        review["request"]["userInfo"]["groups"] = json!(["oncall"]);
+        crate::review::parse(&serde_json::to_vec(&review).expect("JSON")).expect("a review")
+    };
+    let group = |admitted: Admitted| admitted.broken.map(|broken| broken.group);
+    let mut shared = stored.clone();
+    shared["spec"]["members"] = json!(["web"]);
+    let update = by_glass("UPDATE", &shared, &stored);
+    let admitted = admit(update, &world.directory, &circumstances(), &mut rng()).await.expect("as an owner");
+    assert_eq!(group(admitted).as_deref(), Some("oncall"));
+    let deletion = by_glass("DELETE", &Value::Null, &stored);
+    let admitted = delete(&deletion, &world.directory, &circumstances()).await.expect("as an owner");
+    assert_eq!(group(admitted).as_deref(), Some("oncall"));
+
+    let mut given = shared.clone();
+    given["spec"]["owner"] = json!("bob");
+    for request in [by_glass("CREATE", &manifest(plain), &Value::Null), by_glass("UPDATE", &given, &stored)] {
+        let refused = admit(request, &world.directory, &circumstances(), &mut rng()).await;
+        assert!(matches!(refused, Err(Refusal::Authorize(_))));
+    }
+}
+
 /// T45: whose it is cannot be told, so that a change could take it over.
 #[tokio::test]
 async fn a_stored_connection_that_fits_no_schema_is_told_of_with_the_way_out() {
