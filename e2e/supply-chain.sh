@@ -15,5 +15,7 @@ if [ ! -x "$tool/bin/cargo-deny" ]; then
   # Not optimised: it runs for two seconds and would build for eight minutes.
   cargo install --quiet --locked --debug --version "$version" --root "$tool" --target-dir "$build" cargo-deny
 fi
-# Offline: what the lock file names is here already, and advisories are another job.
+# What the lock file names for other systems too: building brought only what this one needs.
+cargo fetch --quiet --locked
+# Offline: advisories are another job.
 "$tool/bin/cargo-deny" --offline --locked check --hide-inclusion-graph bans licenses sources
