@@ -22,6 +22,9 @@ use std::collections::{BTreeMap, BTreeSet};
 mod intake;
 mod proof;
 
+/// How many causes of an epoch are kept: what its schema allows.
+const MAX_CAUSES: usize = 4096;
+
 /// An opened Keyring. Changes are made here and written with [`OpenKeyring::to_spec`].
 pub struct OpenKeyring {
     custodian: Custodian,
@@ -237,7 +240,7 @@ impl OpenKeyring {
         let mut all: BTreeSet<EpochCause> =
             waiting.into_values().flat_map(|epoch| epoch.entry.causes).collect();
         all.extend(causes);
-        self.insert_epoch(next, all.into_iter().collect(), now, rng);
+        self.insert_epoch(next, all.into_iter().take(MAX_CAUSES).collect(), now, rng);
         next
     }
 
@@ -274,6 +277,14 @@ impl OpenKeyring {
         self.changed |= self.current != epoch;
         self.current = epoch;
         Ok(())
+    }
+
+    /// Drops every older epoch that is not to be kept, the current one and what waits never.
+    pub fn retain_epochs(&mut self, keep: impl Fn(i64) -> bool) {
+        let before = self.epochs.len();
+        let current = self.current;
+        self.epochs.retain(|epoch, _| *epoch >= current || keep(*epoch));
+        self.changed |= self.epochs.len() != before;
     }
 
     /// Drops every epoch older than `epoch`, the current one never.

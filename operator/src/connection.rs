@@ -25,7 +25,6 @@ use crate::{
 pub async fn reconcile(connection: Arc<Connection>, context: Arc<Context>) -> Result<Action, ReconcileError> {
     let (started, key) = (Instant::now(), Key::of(connection.as_ref()));
     let result = look(connection, &context).await;
-    context.watched.queues.looked_at(&key);
     let outcome = result.as_ref().map_or_else(ReconcileError::outcome, |(outcome, _)| *outcome);
     context.meters.reconciled(Reconciled::Connection, outcome, started.elapsed());
     let (_, action) = result?;
@@ -35,6 +34,10 @@ pub async fn reconcile(connection: Arc<Connection>, context: Arc<Context>) -> Re
 
 async fn look(connection: Arc<Connection>, context: &Context) -> Result<(Outcome, Action), ReconcileError> {
     let unchanged = (Outcome::Unchanged, Action::await_change());
+    if !context.watched.caches.are_complete() {
+        // What a cache has not brought yet looks as if it were gone. Everything is queued once all are complete.
+        return Ok(unchanged);
+    }
     let guards = context.guards.borrow().clone();
     let gate;
     let plan = match &guards {

@@ -1,9 +1,9 @@
 //! Keeps the sealing of Connections and the turning of a vault's epochs apart.
 //!
-//! What a Connection's plan seals depends on the epochs that it saw. Were the Keyring to change between the plan and its
-//! write, a value could be written under a key that a member, removed a moment ago, knows; or under one that is about
-//! to be dropped. So a look at a Connection holds its vault's gate from the reading of facts to the last write, and
-//! the two writes that begin or switch an epoch pass it alone. That one process leads at a time is the Lease's matter.
+//! What a Connection's plan seals, and for whom, depends on the Keyring that it saw. Were that to change between the plan
+//! and its write, a value could be written for a member that was removed a moment ago, or under a key that it knows. So a
+//! look at a Connection holds its vault's gate from the reading of facts to the last write, and each write of the
+//! Keyring passes it alone. That one process leads at a time is the Lease's matter.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use std::{
 
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
-use crate::{cache::Key, rotation::Step};
+use crate::cache::Key;
 
 /// One gate for each vault.
 #[derive(Default)]
@@ -26,12 +26,9 @@ impl Gates {
         self.of(vault).read_owned().await
     }
 
-    /// Passed alone, when a step is one that what is being sealed depends on.
-    pub async fn turning(&self, vault: &Key, step: Option<Step>) -> Option<OwnedRwLockWriteGuard<()>> {
-        match step {
-            Some(Step::Begin | Step::Switch) => Some(self.of(vault).write_owned().await),
-            Some(Step::Rest | Step::Finish) | None => None,
-        }
+    /// Passed alone.
+    pub async fn turning(&self, vault: &Key) -> OwnedRwLockWriteGuard<()> {
+        self.of(vault).write_owned().await
     }
 
     /// Forgets the gate of a vault that is gone. Whoever is in it still has it.
@@ -56,18 +53,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_epoch_begins_when_what_was_being_sealed_is_written_and_the_next_waits_for_it() {
+    async fn a_keyring_is_written_when_what_was_being_sealed_is_and_the_next_waits_for_it() {
         let (gates, vault) = (Gates::default(), Key::new("ns", "a"));
         let first = gates.sealing(&vault).await;
         let second = gates.sealing(&vault).await;
-        assert!(gates.turning(&vault, Some(Step::Finish)).await.is_none(), "finishing waits for nobody");
-        let mut turning = Box::pin(gates.turning(&vault, Some(Step::Begin)));
+        let mut turning = Box::pin(gates.turning(&vault));
         assert!((&mut turning).now_or_never().is_none());
-        let other = gates.turning(&Key::new("ns", "b"), Some(Step::Switch)).await;
-        assert!(other.is_some(), "another vault's gate is another");
+        drop(gates.turning(&Key::new("ns", "b")).await);
         drop((first, second));
         let turning = turning.await;
-        assert!(turning.is_some());
         let mut third = Box::pin(gates.sealing(&vault));
         assert!((&mut third).now_or_never().is_none());
         drop(turning);

@@ -206,25 +206,42 @@ async fn look_at_all(context: Arc<Context>) {
 
 async fn reconcile(context: Arc<Context>, receivers: Receivers) {
     let caches = context.watched.caches.clone();
-    let vaults =
-        control(caches.vaults.store(), receivers.vaults, context.clone(), vault::reconcile, vault::retry);
+    let vaults = control(
+        caches.vaults.store(),
+        receivers.vaults,
+        context.clone(),
+        vault::reconcile,
+        vault::retry,
+        forget_vault,
+    );
     let connections = control(
         caches.connections.store(),
         receivers.connections,
         context,
         connection::reconcile,
         connection::retry,
+        |context, key, _| context.watched.queues.looked_at(key),
     );
     tokio::join!(vaults, connections);
 }
 
+/// Drops what is kept for a vault that is gone.
+fn forget_vault(context: &Context, vault: &Key, gone: bool) {
+    if gone {
+        context.keyrings.forget_one(vault);
+        context.gates.forget_one(vault);
+    }
+}
+
 /// kube's controller loop over our own queue: each name once at a time, several names at once, a panic stops only itself.
+/// `after` is told of each look that ended, however it did, and whether the object was gone.
 async fn control<K, F>(
     store: Store<K>,
     mut queue: UnboundedReceiver<ObjectRef<K>>,
     context: Arc<Context>,
     reconcile: fn(Arc<K>, Arc<Context>) -> F,
     retry: fn(Arc<K>, &ReconcileError, Arc<Context>) -> Action,
+    after: fn(&Context, &Key, bool),
 ) where
     K: Clone + Resource<DynamicType = ()> + Send + Sync + 'static,
     F: Future<Output = Result<Action, ReconcileError>> + Send + 'static,
@@ -237,11 +254,12 @@ async fn control<K, F>(
     let config = Config::default().concurrency(CONCURRENCY);
     let mut done = std::pin::pin!(applier(run, retry, context.clone(), store, queue, config));
     while let Some(outcome) = done.next().await {
-        if let Err(controller::Error::ObjectNotFound(gone)) = outcome {
-            let gone = Key::new(gone.namespace.clone().unwrap_or_default(), &gone.name);
-            context.keyrings.forget_one(&gone);
-            context.gates.forget_one(&gone);
-            context.watched.queues.looked_at(&gone);
-        }
+        let (object, gone) = match outcome {
+            Ok((object, _)) => (object.erase(), false),
+            Err(controller::Error::ReconcilerFailed(_, object)) => (*object, false),
+            Err(controller::Error::ObjectNotFound(object)) => (*object, true),
+            Err(controller::Error::QueueError(_) | controller::Error::RunnerError(_)) => continue,
+        };
+        after(&context, &Key::new(object.namespace.clone().unwrap_or_default(), &object.name), gone);
     }
 }

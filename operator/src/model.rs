@@ -17,7 +17,7 @@ use coffer_envelope::{OpenKeyring, scope_contains};
 use kube::ResourceExt as _;
 use stateright::{Checker as _, Model, Property};
 
-use crate::{cache::Key, connection, rotation::Step, vault, world::World};
+use crate::{cache::Key, connection, vault, world::World};
 
 /// One Connection for everybody, one for a list.
 const CONNECTIONS: [&str; 2] = ["everybody", "listed"];
@@ -39,6 +39,8 @@ enum Deed {
     Narrow,
     /// The Connection for everybody becomes one for `job` alone.
     Close,
+    /// `job` is given a role that covers the Connection for everybody and not the other.
+    Confine,
     /// New keys are asked for.
     Request,
 }
@@ -60,7 +62,6 @@ enum Action {
 /// What the operator has decided and not sent.
 #[derive(Clone, Default)]
 struct Decided {
-    step: Option<Step>,
     vault: VecDeque<vault::plan::Write>,
     connections: [VecDeque<connection::plan::Write>; 2],
 }
@@ -137,6 +138,10 @@ struct Rotation {
 impl State {
     fn first() -> Self {
         let mut world = World::with_vault();
+        world.edit_vault("alice", |vault| {
+            let narrow = serde_json::json!([{"name": "narrow", "verbs": ["use"], "connections": ["every*"]}]);
+            vault.spec.roles = serde_json::from_value(narrow).unwrap();
+        });
         for name in ["web", "job"] {
             world.add_account("team-a", name);
             world.invite_account(name, "member", "alice");
@@ -235,6 +240,9 @@ impl State {
             }
             Deed::Narrow => scope(world, CONNECTIONS[1]),
             Deed::Close => scope(world, CONNECTIONS[0]),
+            Deed::Confine => {
+                world.edit_member("job", "alice", |member| member.spec.role = String::from("narrow"));
+            }
             Deed::Request => {
                 world.now += k8s_openapi::jiff::SignedDuration::from_secs(5);
                 let now = world.now;
@@ -251,7 +259,6 @@ impl State {
     fn look(&self) -> Self {
         let mut next = self.clone();
         let plan = &self.next().vault;
-        next.decided.step = plan.step;
         next.decided.vault = plan.writes.iter().cloned().collect();
         next.seen()
     }
@@ -425,8 +432,7 @@ impl Model for Rotation {
             }
         } else {
             // The vault's gate: see `gates`.
-            let turns = matches!(state.decided.step, Some(Step::Begin | Step::Switch))
-                && matches!(state.decided.vault.front(), Some(vault::plan::Write::ReplaceKeyring(_)));
+            let turns = matches!(state.decided.vault.front(), Some(vault::plan::Write::ReplaceKeyring(_)));
             if !(turns && sealing) {
                 actions.push(Action::Send);
             }
@@ -497,12 +503,13 @@ fn everybody_opens(state: &State, name: &str, sealed: &Sealed) -> bool {
         if !active || !scope_contains(&envelope.spec.members, &member.name_any(), &uid) {
             return true;
         }
+        let has_slot = sealed.slots.contains(&format!("Member {}", member.name_any()));
         match sealed.listed {
-            None => status.wrapped_keys.iter().any(|wrapped| wrapped.epoch == sealed.epoch),
-            // One that has just come back gets its slot next.
+            None => has_slot || status.wrapped_keys.iter().any(|wrapped| wrapped.epoch == sealed.epoch),
+            // One that has just come back gets its slot next; one that is confined is to have none.
             Some(_) => {
-                sealed.slots.contains(&format!("Member {}", member.name_any()))
-                    || state.view.done.contains(&Deed::Resume)
+                let done = |deed| state.view.done.contains(&deed) && member.name_any() == "job";
+                has_slot || done(Deed::Resume) || done(Deed::Confine)
             }
         }
     })
@@ -547,8 +554,9 @@ fn is_settled(state: &State) -> bool {
     let keys: OpenKeyring = state.world.keys();
     let one = keys.oldest() == keys.newest() && keys.oldest() == keys.current();
     let sealed = state.view.envelopes.values().all(|sealed| sealed.epoch == keys.current());
-    let held = state.view.members.values().all(|(phase, epochs)| match phase.as_deref() {
-        Some("Active") => *epochs == [keys.current()],
+    let confined = |name: &str| keys.member(name).is_some_and(|entry| entry.role == "narrow");
+    let held = state.view.members.iter().all(|(name, (phase, epochs))| match phase.as_deref() {
+        Some("Active") if !confined(name) => *epochs == [keys.current()],
         _ => epochs.is_empty(),
     });
     one && sealed && held
@@ -581,6 +589,11 @@ fn a_removal_while_another_is_suspended_and_a_value_is_set() {
 #[test]
 fn a_suspension_and_its_end_while_a_value_is_set() {
     check(&[Deed::Suspend, Deed::Resume, Deed::Set], 1);
+}
+
+#[test]
+fn a_role_is_narrowed_while_a_value_is_set() {
+    check(&[Deed::Confine, Deed::Set], 1);
 }
 
 #[test]

@@ -34,6 +34,10 @@ pub async fn reconcile(vault: Arc<Vault>, context: Arc<Context>) -> Result<Actio
 }
 
 async fn look(vault: Arc<Vault>, context: &Context) -> Result<(Outcome, Action), ReconcileError> {
+    if !context.watched.caches.are_complete() {
+        // What a cache has not brought yet looks as if it were gone. Everything is queued once all are complete.
+        return Ok((Outcome::Unchanged, Action::await_change()));
+    }
     let guards = context.guards.borrow().clone();
     if guards == Standing::Unknown {
         return Ok((Outcome::Unchanged, Action::await_change()));
@@ -50,7 +54,7 @@ async fn look(vault: Arc<Vault>, context: &Context) -> Result<(Outcome, Action),
     if plan.refused > 0 && outcome == Outcome::Changed {
         context.meters.not_authorized(Reconciled::Vault);
     }
-    apply::apply(&facts, plan.writes, plan.step, context).await?;
+    apply::apply(&facts, plan.writes, context).await?;
     if let Some(step) = plan.step {
         context.meters.turned(step);
     }

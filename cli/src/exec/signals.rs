@@ -9,10 +9,11 @@ use tokio::{
 use crate::Failure;
 
 /// What is passed on.
-const PASSED_ON: [(Signal, fn() -> SignalKind); 3] = [
+const PASSED_ON: [(Signal, fn() -> SignalKind); 4] = [
     (Signal::TERM, SignalKind::terminate),
     (Signal::INT, SignalKind::interrupt),
     (Signal::HUP, SignalKind::hangup),
+    (Signal::QUIT, SignalKind::quit),
 ];
 
 /// Signals in the order in which they came.

@@ -11,27 +11,27 @@ use crate::{
     cache::Key,
     context::Context,
     report::{self, Notice},
-    rotation::Step,
 };
 
 /// Sends the writes. At the first that fails the rest waits for the next look: what was written stands, and every
-/// state in between is one that the plan goes on from.
+/// state in between is one that the plan goes on from. A member whose object somebody changed a moment ago keeps nobody
+/// else waiting.
 ///
 /// # Errors
 /// [`WriteError`] of the write that failed.
-pub async fn apply(
-    facts: &Facts,
-    writes: Vec<Write>,
-    step: Option<Step>,
-    context: &Context,
-) -> Result<(), WriteError> {
+pub async fn apply(facts: &Facts, writes: Vec<Write>, context: &Context) -> Result<(), WriteError> {
+    let mut late = None;
     for write in writes {
-        send(facts, write, step, context).await?;
+        let of_one_member = matches!(write, Write::MemberStatus(_));
+        match send(facts, write, context).await {
+            Err(conflict @ WriteError::Conflict(_)) if of_one_member => late = late.or(Some(conflict)),
+            outcome => outcome?,
+        }
     }
-    Ok(())
+    late.map_or(Ok(()), Err)
 }
 
-async fn send(facts: &Facts, write: Write, step: Option<Step>, context: &Context) -> Result<(), WriteError> {
+async fn send(facts: &Facts, write: Write, context: &Context) -> Result<(), WriteError> {
     let (writer, watched) = (&context.writer, &context.watched);
     let caches = &watched.caches;
     match write {
@@ -40,7 +40,7 @@ async fn send(facts: &Facts, write: Write, step: Option<Step>, context: &Context
             watched.written(&caches.keyrings, made);
         }
         Write::ReplaceKeyring(keyring) => {
-            let gate = context.gates.turning(&facts.key(), step).await;
+            let gate = context.gates.turning(&facts.key()).await;
             let replaced: Keyring = writer.replace(keyring.as_ref()).await?;
             watched.written(&caches.keyrings, replaced);
             drop(gate);

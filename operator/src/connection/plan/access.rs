@@ -78,7 +78,8 @@ pub(super) fn lost(at: &At<'_>, recorded: &EnvelopeSpec, access: &Access<'_>) ->
         let causes = since.flat_map(|epoch| epoch.causes.iter().map(|cause| (cause, epoch.created_at.0)));
         lost.extend(causes.filter_map(|(cause, when)| {
             let member = cause.member.as_ref().filter(|_| cause.reason != reason::KEY_CHANGED)?;
-            (!keeps(&member.name, &member.uid)).then_some((member.name.as_str(), when))
+            let out = !keeps(&member.name, &member.uid) && !opens_anyway(&member.name, &member.uid);
+            out.then_some((member.name.as_str(), when))
         }));
         if !is_for_all(access) {
             let all = at.keys.members().iter().filter(|entry| has_vault_key(at, entry));

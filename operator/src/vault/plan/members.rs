@@ -145,6 +145,7 @@ fn status(
         (Some(entry), Ok(role)) if gets_vault_key(role) => {
             wrap(keys, entry, verdict, &before.wrapped_keys, rng)
         }
+        (Some(entry), Ok(role)) if role.opens() => Ok(kept_for_now(keys, entry, &before.wrapped_keys)),
         (Some(_) | None, Ok(_) | Err(_)) => Ok(Vec::new()),
     };
     let (wrapped_keys, failed) = match wrapped {
@@ -171,6 +172,18 @@ fn status(
         observed_generation: member.metadata.generation,
         conditions: report::conditions(&[ready], &before.conditions, member.metadata.generation, now),
     }
+}
+
+/// What a member keeps whose role covers only some Connections now: keys that nothing new is sealed under, until every
+/// Connection that it still may open has a slot for it.
+fn kept_for_now(
+    keys: &OpenKeyring,
+    entry: &RegisteredMember,
+    before: &[WrappedVaultKey],
+) -> Vec<WrappedVaultKey> {
+    let kept =
+        before.iter().filter(|wrapped| wrapped.epoch < keys.newest() && keys.is_wrapped(entry, wrapped));
+    kept.cloned().collect()
 }
 
 /// The vault key of every epoch, wrapped for a member. Wraps that are good are kept as they are.

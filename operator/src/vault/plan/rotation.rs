@@ -1,5 +1,7 @@
 //! Why and when a vault's keys are turned over, and how far that is. The steps themselves are [`crate::rotation`]'s.
 
+use std::collections::BTreeSet;
+
 use coffer_crds::{EpochCause, conditions::reason, duration};
 use coffer_envelope::OpenKeyring;
 use k8s_openapi::jiff::Timestamp;
@@ -48,6 +50,7 @@ pub(super) fn turn(
         Step::Rest => turned.step = None,
         Step::Begin => {
             let said = said(&causes);
+            make_room(facts, keys);
             let epoch = keys.add_epoch(causes, now, rng);
             let note = format!("epoch {epoch} is to take the place of {}: {said}", epochs.current);
             turned.notices.push(Notice::normal("RotationBegun", note));
@@ -67,6 +70,18 @@ pub(super) fn turn(
     turned
 }
 
+/// How many epochs a Keyring holds before those that nothing is sealed in go: half of what its schema allows.
+const CROWDED: usize = 32;
+
+/// A Keyring that is full could record no removal. What can be released keeps the epoch that it is sealed in; the
+/// others go before a turn-over finishes, when causes come faster than Connections are sealed anew.
+fn make_room(facts: &Facts, keys: &mut OpenKeyring) {
+    if keys.epochs().count() >= CROWDED {
+        let used: BTreeSet<i64> = facts.envelopes.iter().map(|envelope| envelope.spec.epoch).collect();
+        keys.retain_epochs(|epoch| used.contains(&epoch));
+    }
+}
+
 /// What calls for a turn-over without anybody losing access, and when time alone will.
 fn timely(facts: &Facts, keys: &OpenKeyring, now: Timestamp) -> (Vec<EpochCause>, Option<Timestamp>) {
     let Some(spec) = &facts.vault.spec.rotation else { return (Vec::new(), None) };
@@ -79,8 +94,8 @@ fn timely(facts: &Facts, keys: &OpenKeyring, now: Timestamp) -> (Vec<EpochCause>
     let mut next = None;
     for (at, reason) in [(interval, reason::INTERVAL), (requested, reason::REQUESTED)] {
         match at {
-            // One that is under way brings newer keys by itself.
-            Some(at) if at <= now && reason == reason::INTERVAL && epochs(keys).rotates() => {}
+            // One turn-over after the other, or whoever asks again and again keeps every one from its end.
+            Some(at) if at <= now && epochs(keys).rotates() => {}
             Some(at) if at <= now => causes.push(EpochCause { reason: String::from(reason), member: None }),
             Some(at) => next = sooner(next, Some(at)),
             None => {}

@@ -303,3 +303,33 @@ fn a_membership_ends_to_the_second_and_an_invite_after_48_hours() {
     world.settle();
     assert_eq!(world.member_status("bob").phase, Some(MemberPhase::Expired));
 }
+
+/// A Keyring has room for 64 epochs: however fast causes come, it is never full, and nothing that can be released
+/// loses the key that it is sealed under.
+#[test]
+fn causes_that_come_faster_than_connections_are_sealed_anew_never_fill_the_keyring() {
+    let mut world = World::with_vault();
+    world.add_connection("everybody", None, &[("token", "1")], "alice");
+    world.settle();
+    for round in 0..80 {
+        let name = format!("web-{round}");
+        world.add_account("team-a", &name);
+        world.invite_account(&name, "member", "alice");
+        let vault_only = |world: &mut World| {
+            for _ in 0..4 {
+                for write in world.plan_vault().writes {
+                    world.apply_vault(write);
+                }
+            }
+        };
+        vault_only(&mut world);
+        world.delete_member(&name);
+        vault_only(&mut world);
+        let keyring = world.keyring();
+        assert!(keyring.spec.epochs.len() <= 33, "{}", keyring.spec.epochs.len());
+        assert!(keyring.spec.epochs.iter().any(|epoch| epoch.epoch == 1), "something is sealed in the first");
+    }
+    world.settle();
+    assert_eq!(world.keys().oldest(), world.keys().current());
+    assert_eq!(world.values("everybody"), [(String::from("token"), String::from("1"))]);
+}
