@@ -123,6 +123,16 @@ async fn releases(ns: &Namespace) -> Result<usize> {
     Ok(count)
 }
 
+/// The values that a chart's schema has a place for: one that came since is refused by name.
+fn known_to(chart: &Path, values: &Path) -> Result<tempfile::NamedTempFile> {
+    let schema: Value = serde_json::from_slice(&std::fs::read(chart.join("values.schema.json"))?)?;
+    let mut given: serde_json::Map<String, Value> = serde_json::from_slice(&std::fs::read(values)?)?;
+    given.retain(|name, _| !schema["properties"][name].is_null());
+    let known = tempfile::NamedTempFile::new()?;
+    std::fs::write(known.path(), serde_json::to_vec(&given)?)?;
+    Ok(known)
+}
+
 /// The revisions of one life of the release, each asserted; ends with Coffer uninstalled.
 async fn live(ns: &Namespace, charts: (&Path, &Path), values: &Path, before: &Value) -> Result<()> {
     let (earlier, present) = charts;
@@ -133,7 +143,8 @@ async fn live(ns: &Namespace, charts: (&Path, &Path), values: &Path, before: &Va
     };
     // The programs are this checkout's. Helm applies new rules before new programs, so these need not be at ease
     // under the earlier chart's: what is asked of it is that it installs, upgrades, and harms nothing.
-    install::release(cluster, earlier, values).run().await.context("install the earlier chart")?;
+    let known = known_to(earlier, values)?;
+    install::release(cluster, earlier, known.path()).run().await.context("install the earlier chart")?;
     undamaged("installing the earlier chart").await?;
     install::release(cluster, present, values)
         .args(["--wait", "--timeout", "4m"])
