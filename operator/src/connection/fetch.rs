@@ -35,7 +35,7 @@ pub struct OfVault {
     /// Its keys.
     pub keys: Keys,
     /// Those of its VaultMembers that matter for the Connection: its owner and scope, before and after, members whose
-    /// role is restricted, the owners of the vault, and whatever the Connection's author may be a member as.
+    /// role is restricted, whoever the keys were turned over for, the owners of the vault, and whatever the Connection's author may be a member as.
     pub members: Vec<VaultMember>,
     /// The ServiceAccounts of these, as far as they exist.
     pub accounts: BTreeMap<Key, Account>,
@@ -163,6 +163,8 @@ fn of_vault(
         let restricted =
             keys.members().iter().filter(|entry| !roles::BUILT_IN.contains(&entry.role.as_str()));
         names.extend(restricted.map(|entry| entry.name.clone()));
+        let causes = keys.epochs().flat_map(|epoch| &epoch.causes);
+        names.extend(causes.filter_map(|cause| cause.member.as_ref().map(|member| member.name.clone())));
     }
     let author = connection.spec.last_writer.as_ref().map(Caller::from);
     let matters = |member: &VaultMember| {

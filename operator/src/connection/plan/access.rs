@@ -67,7 +67,10 @@ pub(super) fn lost(at: &At<'_>, recorded: &EnvelopeSpec, access: &Access<'_>) ->
     let slots = recorded.slots.iter().filter_map(|slot| slot.name.as_deref().zip(slot.uid.as_deref()));
     let opens_anyway = |name: &str, uid: &str| {
         let entry = at.keys.member(name).filter(|entry| is_for_all(access) && entry.uid == uid);
-        entry.is_some_and(|entry| has_vault_key(at, entry))
+        entry.is_some_and(|entry| {
+            // Whoever is not among the facts lost nothing that they would be named for.
+            has_vault_key(at, entry) && (at.vault.member_of(entry).is_none() || present(at, name).is_some())
+        })
     };
     let mut lost: BTreeMap<&str, Timestamp> = slots
         .filter(|(name, uid)| !keeps(name, uid) && !opens_anyway(name, uid))

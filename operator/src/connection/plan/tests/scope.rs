@@ -201,9 +201,14 @@ fn whoever_loses_access_is_named_until_the_value_is_another() {
         let envelope = world.envelope(name);
         envelope.spec.advised.iter().map(|advised| advised.member.clone()).collect::<Vec<_>>()
     };
+    world.edit_member("web", "alice", |member| member.spec.suspended = true);
+    world.settle();
+    assert_eq!(advised(&world, "open"), ["web"], "suspended, and still in the register");
+    world.edit_member("web", "alice", |member| member.spec.suspended = false);
+    world.settle();
     world.delete_member("job");
     world.settle();
-    assert_eq!(advised(&world, "open"), ["job"]);
+    assert_eq!(advised(&world, "open"), ["web", "job"]);
     let said = condition(&status(&world, "open").conditions, "ProviderRotationAdvised").clone();
     assert_eq!((said.status.as_str(), said.reason.as_str()), ("True", "MemberCouldRead"));
     let sealed = world.seal("open", "alice", "a", "2");
