@@ -224,6 +224,21 @@ async fn an_ambiguous_word_is_refused_with_the_candidates_and_on_record() {
     assert_eq!(world.ask(&pod, &["github-b"]).await.values(&pod), ["github-b"], "names are not ambiguous");
 }
 
+/// C12: what is not for a member is not in the way of a word that means something that is.
+#[tokio::test]
+async fn a_word_means_what_is_in_scope_whatever_others_call_theirs() {
+    let mut world = World::new();
+    world.member("web", account("web"), "member");
+    for (name, members) in [("github-a", &["web"] as &[&str]), ("github-b", &[])] {
+        let mut one = connection(name, "alice", Some(members));
+        one.spec.alias = Some("github".into());
+        world.apply_envelope(world.envelope(&one, name));
+        world.apply_connection(one);
+    }
+    let pod = world.tokens.pod("web");
+    assert_eq!(world.ask(&pod, &["github"]).await.values(&pod), ["github-a"]);
+}
+
 /// All or nothing: one that is denied withholds the others, and the first denial in the request's order answers.
 #[tokio::test]
 async fn several_connections_are_released_together_or_not_at_all() {

@@ -36,9 +36,9 @@ pub enum Then {
 }
 
 impl Entry {
-    /// The package whose tests are to fail: each has a folder at the root.
-    pub fn package(&self) -> String {
-        format!("coffer-{}", self.file.split('/').next().unwrap_or_default())
+    /// The folder of the program whose tests are to fail.
+    pub fn folder(&self) -> &str {
+        self.file.split('/').next().unwrap_or_default()
     }
 
     /// The file's text with the line replaced.

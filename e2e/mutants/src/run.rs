@@ -2,6 +2,7 @@
 
 use crate::{Entry, Then, read};
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use std::{
     collections::BTreeSet,
     env, fs,
@@ -9,16 +10,23 @@ use std::{
     process::{Command, Stdio},
 };
 
+/// Always built together: another selection would have other features of the libraries, and build them all anew.
+const DOORS: [&str; 5] = ["webhook", "broker", "operator", "cli", "node"];
+
+/// What is to be said of every mutant.
+const NOTICED: &str = "noticed";
+
 /// A copy of the checkout, with a build folder of its own.
 struct Copy {
     tree: PathBuf,
     target: PathBuf,
 }
 
-/// Tries every entry whose door or file contains `only`, and gives the doors whose tests did not notice.
+/// Tries every entry whose door or file contains `only`, and gives the doors whose tests did not notice. A mutant
+/// that does not compile proves nothing, and is among them.
 ///
 /// # Errors
-/// If the copy cannot be made, the tests fail without a mutant, or a mutant does not compile: that would prove nothing.
+/// If the copy cannot be made, or the tests fail without a mutant.
 pub fn run(root: &Path, entries: &[Entry], only: &str, tell: impl Fn(&str)) -> Result<Vec<String>> {
     let chosen = entries.iter().filter(|entry| entry.door.contains(only) || entry.file.contains(only));
     let chosen: Vec<(&Entry, &str)> = chosen
@@ -28,11 +36,11 @@ pub fn run(root: &Path, entries: &[Entry], only: &str, tell: impl Fn(&str)) -> R
         })
         .collect();
     let copy = Copy::of(root)?;
-    let packages: BTreeSet<String> = chosen.iter().map(|(entry, _)| entry.package()).collect();
-    for package in &packages {
-        tell(&format!("{package}: its tests, as they are"));
-        if !copy.cargo(package, &[])? {
-            bail!("the tests of {package} fail without any mutant");
+    tell("the tests, as they are");
+    let built = copy.build()?.context("the tests do not compile without any mutant")?;
+    for door in chosen.iter().map(|(entry, _)| entry.folder()).collect::<BTreeSet<_>>() {
+        if !copy.passes(door, &built)? {
+            bail!("the tests of {door}/ fail without any mutant");
         }
     }
     let mut survived = Vec::new();
@@ -40,18 +48,12 @@ pub fn run(root: &Path, entries: &[Entry], only: &str, tell: impl Fn(&str)) -> R
         let text = read(&copy.tree, &entry.file)?;
         let file = copy.tree.join(&entry.file);
         fs::write(&file, entry.apply(&text, with)?).with_context(|| format!("write {}", file.display()))?;
-        let compiles = copy.cargo(&entry.package(), &["--no-run"]);
-        let passes = compiles.and_then(|compiles| {
-            if !compiles {
-                bail!("without its decision, {} does not compile", entry.door);
-            }
-            copy.cargo(&entry.package(), &[])
-        });
+        let found = copy.outcome(entry.folder());
         fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
-        let passes = passes?;
-        tell(&format!("{}: {}", entry.door, if passes { "NOT NOTICED" } else { "noticed" }));
-        if passes {
-            survived.push(entry.door.clone());
+        let found = found?;
+        tell(&format!("{}: {found}", entry.door));
+        if found != NOTICED {
+            survived.push(format!("{} ({found})", entry.door));
         }
     }
     Ok(survived)
@@ -82,17 +84,69 @@ impl Copy {
         Ok(Self { tree, target })
     }
 
-    /// Whether `cargo test` of a package succeeds.
-    fn cargo(&self, package: &str, more: &[&str]) -> Result<bool> {
-        let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .current_dir(&self.tree)
-            .env("CARGO_TARGET_DIR", &self.target)
-            .args(["test", "--quiet", "--locked", "--package", package])
-            .args(more)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status()
-            .context("start cargo")?;
-        Ok(status.success())
+    /// Builds the doors' tests; `None` if they do not compile.
+    fn build(&self) -> Result<Option<Vec<Test>>> {
+        let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.current_dir(&self.tree).env("CARGO_TARGET_DIR", &self.target);
+        cargo.args(["test", "--quiet", "--locked", "--no-run", "--message-format", "json"]);
+        for door in DOORS {
+            cargo.args(["--package", &format!("coffer-{door}")]);
+        }
+        let output = cargo.stderr(Stdio::null()).output().context("start cargo")?;
+        if !output.status.success() {
+            return Ok(None);
+        }
+        let said = String::from_utf8_lossy(&output.stdout);
+        Ok(Some(said.lines().filter_map(Test::read).collect()))
+    }
+
+    /// What becomes of a door's tests.
+    fn outcome(&self, door: &str) -> Result<&'static str> {
+        Ok(match self.build()? {
+            None => "does not compile",
+            Some(built) if self.passes(door, &built)? => "NOT NOTICED",
+            Some(_) => NOTICED,
+        })
+    }
+
+    /// Whether all tests of a door pass.
+    fn passes(&self, door: &str, built: &[Test]) -> Result<bool> {
+        let folder = self.tree.join(door);
+        let mut of_door = built.iter().filter(|test| test.folder == folder).peekable();
+        if of_door.peek().is_none() {
+            bail!("{door}/ has no tests");
+        }
+        for test in of_door {
+            let status = Command::new(&test.program)
+                .current_dir(&folder)
+                .env("CARGO_MANIFEST_DIR", &folder)
+                .arg("--quiet")
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status()
+                .with_context(|| format!("start {}", test.program.display()))?;
+            if !status.success() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// A program that runs tests.
+struct Test {
+    /// Its package's.
+    folder: PathBuf,
+    program: PathBuf,
+}
+
+impl Test {
+    /// What a message of cargo says of one, if it does.
+    fn read(message: &str) -> Option<Self> {
+        let message: Value = serde_json::from_str(message).ok()?;
+        let is_test = message.pointer("/profile/test")?.as_bool()?;
+        let manifest = Path::new(message.get("manifest_path")?.as_str()?);
+        let program = PathBuf::from(message.get("executable")?.as_str()?);
+        is_test.then(|| Self { folder: manifest.parent().unwrap_or(manifest).to_path_buf(), program })
     }
 }

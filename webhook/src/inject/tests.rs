@@ -102,6 +102,17 @@ async fn a_stranger_gets_the_answer_of_an_absent_credential() {
     assert_eq!(refusal, Refusal::Authorize(String::from("Credential 'absent' not found")));
 }
 
+/// C12: what is not for the ServiceAccount is not in the way of a word that means something that is.
+#[tokio::test]
+async fn a_word_means_what_is_in_scope_whatever_others_call_theirs() {
+    let directory = shared();
+    for (name, members) in [("hers", json!(["web"])), ("theirs", json!(["intern"]))] {
+        put(&directory, credential(name, json!({"alias": "slack", "members": members})));
+    }
+    let pod = injected(&directory, &pod("web", Some("slack"))).await;
+    assert_eq!(pod["spec"]["volumes"][1], volume("a/hers"));
+}
+
 #[tokio::test]
 async fn a_pod_with_nothing_in_scope_is_untouched() {
     for account in ["intern", "stranger", "default"] {
