@@ -6,18 +6,21 @@
 //! the same in them, whatever their random bytes, uids and resourceVersions.
 #![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
 
+mod promises;
+mod view;
+
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     hash::{Hash, Hasher},
     sync::{Arc, OnceLock},
 };
 
-use coffer_crds::{EnvelopeScope, MemberPhase};
-use coffer_envelope::{OpenKeyring, scope_contains};
 use kube::ResourceExt as _;
 use stateright::{Checker as _, Model, Property};
 
-use crate::{cache::Key, connection, vault, world::World};
+use crate::{connection, vault, world::World};
+use promises::{everybody_opens, is_settled, named, shuts_out, values_are_there};
+use view::{decided, is_of_protocol, is_ready, outsiders, scope, sealed};
 
 /// One Connection for everybody, one for a list.
 const CONNECTIONS: [&str; 2] = ["everybody", "listed"];
@@ -315,104 +318,6 @@ impl State {
     }
 }
 
-/// Taken out, or kept to `job`.
-fn scope(world: &mut World, name: &str) {
-    world.edit_connection(name, "alice", |connection| {
-        connection.spec.members = Some(vec![String::from("job")])
-    });
-}
-
-fn is_ready(connection: &coffer_crds::Connection) -> bool {
-    let status = connection.status.clone().unwrap_or_default();
-    status.observed_generation == connection.metadata.generation
-        && status.conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
-}
-
-fn sealed(world: &World, name: &str) -> Sealed {
-    let spec = world.envelope(name).spec.clone();
-    Sealed {
-        epoch: spec.epoch,
-        version: spec.version,
-        listed: match spec.members {
-            EnvelopeScope::All(_) => None,
-            EnvelopeScope::Listed(members) => Some(members.into_iter().map(|member| member.name).collect()),
-        },
-        slots: spec
-            .slots
-            .into_iter()
-            .map(|slot| format!("{:?} {}", slot.to, slot.name.unwrap_or_default()))
-            .collect(),
-        advised: spec.advised.into_iter().map(|advised| advised.member).collect(),
-    }
-}
-
-/// What is decided, without what is random in it.
-fn decided(world: &World, decided: &Decided) -> Vec<String> {
-    use connection::plan::Write as OfConnection;
-    use vault::plan::Write as OfVault;
-    let mut said: Vec<String> = decided
-        .vault
-        .iter()
-        .map(|write| {
-            let what = match write {
-                OfVault::CreateKeyring(keyring) | OfVault::ReplaceKeyring(keyring) => {
-                    let spec = &keyring.spec;
-                    let epochs: Vec<i64> = spec.epochs.iter().map(|epoch| epoch.epoch).collect();
-                    let members: Vec<&str> = spec.members.iter().map(|member| member.name.as_str()).collect();
-                    format!("keyring {epochs:?} {} {members:?}", spec.current)
-                }
-                OfVault::MemberStatus(change) => {
-                    let (member, status) = change.as_ref();
-                    let epochs: Vec<i64> = status.wrapped_keys.iter().map(|wrapped| wrapped.epoch).collect();
-                    format!("status {} {:?} {epochs:?}", member.name_any(), status.phase)
-                }
-                OfVault::CreateMember(_)
-                | OfVault::RaiseOwner(_)
-                | OfVault::DeleteMember(_)
-                | OfVault::CreateBinding(_)
-                | OfVault::ApplyBinding(_)
-                | OfVault::DeleteBinding(_)
-                | OfVault::VaultStatus(_) => format!("{:?}", std::mem::discriminant(write)),
-            };
-            format!("{what} {}", world.fits(write))
-        })
-        .collect();
-    for (name, writes) in CONNECTIONS.iter().zip(&decided.connections) {
-        for write in writes {
-            let what = match write {
-                OfConnection::CreateEnvelope(envelope) | OfConnection::ReplaceEnvelope(envelope) => {
-                    let spec = &envelope.spec;
-                    format!("{} {} {:?} {}", spec.epoch, spec.version, spec.members, spec.slots.len())
-                }
-                OfConnection::Status(status) => format!("{:?} {:?}", status.phase, status.key_epoch),
-            };
-            said.push(format!("{name} {what} {}", world.fits_connection(name, write)));
-        }
-    }
-    said
-}
-
-/// Whether the protocol depends on when a write is made.
-fn is_of_protocol(write: &vault::plan::Write) -> bool {
-    use vault::plan::Write;
-    matches!(write, Write::CreateKeyring(_) | Write::ReplaceKeyring(_) | Write::MemberStatus(_))
-}
-
-/// Who is out: removed from the register, or named as the cause of an epoch and not in force.
-fn outsiders(state: &State) -> BTreeSet<String> {
-    let keyring = state.world.keyring();
-    let causes = keyring.spec.epochs.iter().flat_map(|epoch| &epoch.causes);
-    let causes = causes.filter_map(|cause| cause.member.as_ref().map(|member| member.name.clone()));
-    let suspended = |name: &String| {
-        let member = state.world.caches.members.get(&Key::new("team-a", name));
-        member.is_none_or(|member| member.spec.suspended)
-    };
-    let removed =
-        state.view.known.keys().filter(|name| !keyring.spec.members.iter().any(|entry| entry.name == **name));
-    let invited = |name: &&String| state.world.caches.members.get(&Key::new("team-a", *name)).is_none();
-    removed.filter(invited).cloned().chain(causes.filter(suspended)).collect()
-}
-
 impl Model for Rotation {
     type State = State;
     type Action = Action;
@@ -492,74 +397,6 @@ impl Model for Rotation {
             }),
         ]
     }
-}
-
-fn everybody_opens(state: &State, name: &str, sealed: &Sealed) -> bool {
-    let envelope = state.world.envelope(name);
-    state.world.caches.members.all().iter().all(|member| {
-        let status = member.status.clone().unwrap_or_default();
-        let uid = member.uid().unwrap();
-        let active = status.phase == Some(MemberPhase::Active) && !member.spec.suspended;
-        if !active || !scope_contains(&envelope.spec.members, &member.name_any(), &uid) {
-            return true;
-        }
-        let has_slot = sealed.slots.contains(&format!("Member {}", member.name_any()));
-        match sealed.listed {
-            None => has_slot || status.wrapped_keys.iter().any(|wrapped| wrapped.epoch == sealed.epoch),
-            // One that has just come back gets its slot next; one that is confined is to have none.
-            Some(_) => {
-                let done = |deed| state.view.done.contains(&deed) && member.name_any() == "job";
-                has_slot || done(Deed::Resume) || done(Deed::Confine)
-            }
-        }
-    })
-}
-
-fn shuts_out(state: &State) -> bool {
-    state.view.outsiders.iter().all(|(name, outsiders)| {
-        let sealed = &state.view.envelopes[name];
-        // Whoever has come back is in again.
-        let active = |name: &str| {
-            state.view.members.get(name).is_some_and(|(phase, _)| phase.as_deref() == Some("Active"))
-        };
-        outsiders.iter().filter(|out| !active(out)).all(|out| {
-            let knows = state.view.known.get(out).is_some_and(|known| known.contains(&sealed.epoch));
-            let through_the_vault = sealed.listed.is_none() && knows;
-            !through_the_vault && !sealed.slots.contains(&format!("Member {out}"))
-        })
-    })
-}
-
-/// C7: who could read the present value and cannot any more.
-fn named(state: &State) -> bool {
-    let done = |deed| state.view.done.contains(&deed);
-    let everybody = &state.view.envelopes[CONNECTIONS[0]];
-    let removed =
-        !done(Deed::Remove) || everybody.version > 1 || everybody.advised.contains(&String::from("web"));
-    let listed = &state.view.envelopes[CONNECTIONS[1]];
-    let narrowed =
-        !(done(Deed::Remove) || done(Deed::Narrow)) || listed.advised.contains(&String::from("web"));
-    removed && narrowed
-}
-
-fn values_are_there(state: &State) -> bool {
-    let set = state.view.done.contains(&Deed::Set);
-    let wanted = [if set { "two" } else { "one" }, "one"];
-    CONNECTIONS.iter().zip(wanted).all(|(name, value)| {
-        state.view.ready[*name] && state.world.values(name) == [(String::from("token"), String::from(value))]
-    })
-}
-
-fn is_settled(state: &State) -> bool {
-    let keys: OpenKeyring = state.world.keys();
-    let one = keys.oldest() == keys.newest() && keys.oldest() == keys.current();
-    let sealed = state.view.envelopes.values().all(|sealed| sealed.epoch == keys.current());
-    let confined = |name: &str| keys.member(name).is_some_and(|entry| entry.role == "narrow");
-    let held = state.view.members.iter().all(|(name, (phase, epochs))| match phase.as_deref() {
-        Some("Active") if !confined(name) => *epochs == [keys.current()],
-        _ => epochs.is_empty(),
-    });
-    one && sealed && held
 }
 
 fn check(deeds: &[Deed], crashes: u8) {

@@ -55,11 +55,16 @@ impl Epochs {
             Step::Begin
         } else if self.waits() {
             if seen.all_wrapped { Step::Switch } else { Step::Rest }
-        } else if self.oldest < self.current && seen.all_resealed {
+        } else if self.may_finish(seen.all_resealed) {
             Step::Finish
         } else {
             Step::Rest
         }
+    }
+
+    /// Whether the older keys go, if nothing is sealed in them: then that is worth making certain of.
+    pub fn may_finish(self, all_resealed: bool) -> bool {
+        !self.waits() && self.oldest < self.current && all_resealed
     }
 
     /// Whether an epoch waits to take the current one's place.

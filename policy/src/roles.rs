@@ -83,7 +83,7 @@ impl Role {
         self.allows(verb) || self.own_verbs.contains(&verb)
     }
 
-    /// Whether it covers all Connections: no globs, or `*` among them. Only then is the vault key wrapped for a member.
+    /// Whether it covers all Connections: no globs, or `*` among them.
     pub fn covers_all(&self) -> bool {
         self.globs.as_ref().is_none_or(|globs| globs.iter().any(|g| g == "*"))
     }
@@ -96,6 +96,11 @@ impl Role {
     /// Whether anything at all is wrapped for its members: only with `use` or `read`.
     pub fn opens(&self) -> bool {
         self.allows(Verb::Use) || self.allows(Verb::Read)
+    }
+
+    /// Whether the vault key is wrapped for its members.
+    pub fn holds_vault_key(&self) -> bool {
+        self.covers_all() && self.opens()
     }
 
     /// Requests per sliding window of each member; `None` = no limit.

@@ -35,7 +35,8 @@ pub struct OfVault {
     /// Its keys.
     pub keys: Keys,
     /// Those of its VaultMembers that matter for the Connection: its owner and scope, before and after, members whose
-    /// role is restricted, whoever the keys were turned over for, the owners of the vault, and whatever the Connection's author may be a member as.
+    /// role is restricted, whoever the keys were turned over for, the owners of the vault, and whatever the
+    /// Connection's author may be a member as.
     pub members: Vec<VaultMember>,
     /// The ServiceAccounts of these, as far as they exist.
     pub accounts: BTreeMap<Key, Account>,

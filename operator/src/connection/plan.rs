@@ -303,7 +303,7 @@ impl At<'_> {
                     let note = "under a new data key: somebody has access no more";
                     outcome.notices.push(Notice::normal("Resealed", note));
                 }
-                let lost = access::lost(self, recorded.spec(), &access);
+                let lost = access::lost(self, recorded.spec(), granted);
                 recorded.reseal(&access, &lost, rng).map(Some).map_err(sealing)
             }
         }

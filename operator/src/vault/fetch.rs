@@ -17,6 +17,7 @@ use crate::{
     caches::{Caches, namespace_term, vault_term},
     context::{Context, Judging, READ_TIMEOUT, ReconcileError},
     installation::custody::Custody,
+    rotation::Epochs,
     standing::Account,
 };
 
@@ -62,12 +63,11 @@ impl Facts {
 
     /// Whether nothing seems to need the keys of older epochs any more.
     fn may_finish(&self) -> bool {
-        let older = self.keyring.as_ref().is_some_and(|keyring| {
-            let spec = &keyring.spec;
-            spec.epochs.iter().any(|epoch| epoch.epoch < spec.current)
-                && spec.epochs.iter().all(|epoch| epoch.epoch <= spec.current)
+        let epochs = self.keyring.as_ref().and_then(|keyring| {
+            let held = || keyring.spec.epochs.iter().map(|epoch| epoch.epoch);
+            Some(Epochs { oldest: held().min()?, current: keyring.spec.current, newest: held().max()? })
         });
-        older && self.behind == 0
+        epochs.is_some_and(|epochs| epochs.may_finish(self.behind == 0))
     }
 
     /// The ServiceAccount that a member stands for, if it stands for one that exists.

@@ -49,9 +49,7 @@ impl Granted {
         let recipients = self.recipients.iter().map(|(member, key)| Recipient { member, key: key.as_ref() });
         Access { owner: self.owner.clone(), scope: self.scope.clone(), recipients: recipients.collect() }
     }
-}
 
-impl Granted {
     /// Whether whoever holds the vault key can open what is sealed for it.
     pub(super) fn is_for_all(&self) -> bool {
         matches!(self.scope, EnvelopeScope::All(_))
@@ -60,13 +58,13 @@ impl Granted {
 
 /// Members that may know the values of the Envelope that was read and cannot open the one that follows: those whose own
 /// slot goes, and of an Envelope for everybody those who lost the vault key since, or are left out of a list.
-pub(super) fn lost(at: &At<'_>, recorded: &EnvelopeSpec, access: &Access<'_>) -> Vec<Advised> {
+pub(super) fn lost(at: &At<'_>, recorded: &EnvelopeSpec, granted: &Granted) -> Vec<Advised> {
     let keeps = |name: &str, uid: &str| {
-        access.recipients.iter().any(|recipient| recipient.member.name == name && recipient.member.uid == uid)
+        granted.recipients.iter().any(|(member, _)| member.name == name && member.uid == uid)
     };
     let slots = recorded.slots.iter().filter_map(|slot| slot.name.as_deref().zip(slot.uid.as_deref()));
     let opens_anyway = |name: &str, uid: &str| {
-        let entry = at.keys.member(name).filter(|entry| is_for_all(access) && entry.uid == uid);
+        let entry = at.keys.member(name).filter(|entry| granted.is_for_all() && entry.uid == uid);
         entry.is_some_and(|entry| {
             // Whoever is not among the facts lost nothing that they would be named for.
             has_vault_key(at, entry) && (at.vault.member_of(entry).is_none() || present(at, name).is_some())
@@ -84,7 +82,7 @@ pub(super) fn lost(at: &At<'_>, recorded: &EnvelopeSpec, access: &Access<'_>) ->
             let out = !keeps(&member.name, &member.uid) && !opens_anyway(&member.name, &member.uid);
             out.then_some((member.name.as_str(), when))
         }));
-        if !is_for_all(access) {
+        if !granted.is_for_all() {
             let all = at.keys.members().iter().filter(|entry| has_vault_key(at, entry));
             let left_out = all.filter(|entry| !keeps(&entry.name, &entry.uid));
             lost.extend(left_out.map(|entry| (entry.name.as_str(), at.now)));
@@ -98,13 +96,9 @@ pub(super) fn lost(at: &At<'_>, recorded: &EnvelopeSpec, access: &Access<'_>) ->
     advised.take(MAX_LISTED_MEMBERS).collect()
 }
 
-fn is_for_all(access: &Access<'_>) -> bool {
-    matches!(access.scope, EnvelopeScope::All(_))
-}
-
 /// Whether an entry of the register is of somebody who is given the vault key, when in force.
 fn has_vault_key(at: &At<'_>, entry: &RegisteredMember) -> bool {
-    role(&at.vault.vault.spec, &entry.role).is_some_and(|role| role.opens() && role.covers_all())
+    role(&at.vault.vault.spec, &entry.role).is_some_and(|role| role.holds_vault_key())
 }
 
 /// Whether a member of that name is in force.

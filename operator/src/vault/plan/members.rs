@@ -5,7 +5,7 @@ use coffer_crds::{
     WrappedVaultKey, conditions, conditions::reason,
 };
 use coffer_envelope::OpenKeyring;
-use coffer_policy::roles::{Role, role};
+use coffer_policy::roles::role;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use rand_core::CryptoRng;
@@ -29,11 +29,6 @@ pub(super) struct Statuses {
     pub(super) counts: Counts,
 }
 
-/// Whether the vault key is wrapped for members of this role.
-fn gets_vault_key(role: &Role) -> bool {
-    role.covers_all() && role.opens()
-}
-
 /// Everybody who has the newest vault key wrapped, or had when their VaultMember went, and is not to have the next.
 ///
 /// The wrapped keys in a member's status are the evidence for those who still exist: they are taken away only after
@@ -46,7 +41,7 @@ pub(super) fn causes(facts: &Facts, keys: &OpenKeyring, register: &Register) -> 
     let mut causes: Vec<EpochCause> = register
         .removed
         .iter()
-        .filter(|entry| role(&facts.vault.spec, &entry.role).is_none_or(|role| gets_vault_key(&role)))
+        .filter(|entry| role(&facts.vault.spec, &entry.role).is_none_or(|role| role.holds_vault_key()))
         .map(|entry| cause(&entry.name, &entry.uid, reason::MEMBER_REMOVED))
         .collect();
     for member in facts.members() {
@@ -69,7 +64,7 @@ pub(super) fn all_wrapped(facts: &Facts, keys: &OpenKeyring, register: &Register
     facts.members().all(|member| {
         let Some(verdict) = register.verdicts.get(&member.name_any()) else { return true };
         let (Some(entry), Ok(role)) = (&verdict.entry, &verdict.standing) else { return true };
-        if !gets_vault_key(role) || !keys.can_wrap(entry, verdict.key.as_ref()) {
+        if !role.holds_vault_key() || !keys.can_wrap(entry, verdict.key.as_ref()) {
             return true;
         }
         let held = member.status.iter().flat_map(|status| &status.wrapped_keys);
@@ -91,7 +86,7 @@ fn loses(
     keys.member(name).filter(|recorded| keys.is_wrapped(recorded, wrapped))?;
     let Some(entry) = &verdict.entry else { return Some(reason::MEMBER_REMOVED) };
     match &verdict.standing {
-        Ok(role) if !gets_vault_key(role) => Some(reason::ROLE_NARROWED),
+        Ok(role) if !role.holds_vault_key() => Some(reason::ROLE_NARROWED),
         Ok(_) if keys.is_wrapped(entry, wrapped) => None,
         Ok(_) => Some(reason::KEY_CHANGED),
         Err(out) => Some(match out.reason {
@@ -142,7 +137,7 @@ fn status(
     rng: &mut impl CryptoRng,
 ) -> VaultMemberStatus {
     let wrapped = match (&verdict.entry, &verdict.standing) {
-        (Some(entry), Ok(role)) if gets_vault_key(role) => {
+        (Some(entry), Ok(role)) if role.holds_vault_key() => {
             wrap(keys, entry, verdict, &before.wrapped_keys, rng)
         }
         (Some(entry), Ok(role)) if role.opens() => Ok(kept_for_now(keys, entry, &before.wrapped_keys)),
