@@ -80,6 +80,9 @@ impl Copy {
             let folder = to.parent().unwrap_or(&tree);
             fs::create_dir_all(folder).with_context(|| format!("make {}", folder.display()))?;
             fs::write(&to, bytes).with_context(|| format!("write {}", to.display()))?;
+            // Scripts that tests start are to be programs here too.
+            let permissions = fs::metadata(&from).with_context(|| format!("look at {file}"))?.permissions();
+            fs::set_permissions(&to, permissions).with_context(|| format!("write {}", to.display()))?;
         }
         Ok(Self { tree, target })
     }
