@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    Failure, accept, cluster::Cluster, completion, delete, describe, desk::Desk, doctor, edit, exec, get,
-    history, init, invite, key, list, local_key::KeyOptions, members, output::Format, pages, rotate, seal,
-    seal_key, set, share, transfer, trust, vaults, version, who_can, whoami, why_not,
+    Failure, accept, backup, cluster::Cluster, completion, delete, describe, desk::Desk, doctor, edit, exec,
+    get, history, init, invite, key, list, local_key::KeyOptions, members, output::Format, pages, recover,
+    restore, rotate, seal, seal_key, set, share, transfer, trust, vaults, version, who_can, whoami, why_not,
 };
 
 /// Shared credential vaults on Kubernetes.
@@ -150,6 +150,21 @@ pub enum Verb {
         after_help = "Examples:\n  kubectl coffer why-not carol github\n  kubectl coffer why-not bob github --verb write"
     )]
     WhyNot(why_not::Arguments),
+    /// Save the objects of vaults in one file: ciphertext, names and public keys
+    #[command(
+        after_help = "Examples:\n  kubectl coffer backup -n team-a -f team-a.yaml\n  kubectl coffer backup -A -o json | gzip > vaults.json.gz\n\nIt takes a cluster administrator's rights. Keep the Secrets of the custodian apart from it."
+    )]
+    Backup(backup::Arguments),
+    /// Make again what a backup holds and the cluster lacks
+    #[command(
+        after_help = "Examples:\n  kubectl coffer restore team-a.yaml --dry-run\n  kubectl coffer restore vaults.yaml -n team-a\n  zcat vaults.json.gz | kubectl coffer restore -\n\nWhoever restores is one of the chart's restoreUsers. What is there is left as it is, so it may be run again."
+    )]
+    Restore(restore::Arguments),
+    /// Save with your own key what it opens of a backup, when the custodian root is lost
+    #[command(
+        after_help = "Examples:\n  kubectl coffer recover --from team-a.yaml --dry-run\n  kubectl coffer recover team --from vaults.yaml -n team-a\n\nThe vault is made anew under the present custodian; its members accept again."
+    )]
+    Recover(recover::Arguments),
     /// Believe a vault whose key is another than before
     #[command(after_help = "Examples:\n  kubectl coffer trust team")]
     Trust(trust::Arguments),
@@ -224,6 +239,9 @@ pub(crate) async fn execute(verb: Verb, desk: &mut Desk<'_>) -> Result<(), Failu
         | Verb::Describe(_)
         | Verb::History(_)
         | Verb::Rotate(_)
+        | Verb::Backup(_)
+        | Verb::Restore(_)
+        | Verb::Recover(_)
         | Verb::WhoCan(_)
         | Verb::WhyNot(_)
         | Verb::Trust(_) => {
@@ -256,6 +274,9 @@ pub(crate) async fn on_cluster(verb: &Verb, desk: &mut Desk<'_>, cluster: &Clust
         Verb::Describe(arguments) => describe::run(desk, cluster, arguments).await,
         Verb::History(arguments) => history::run(desk, cluster, arguments).await,
         Verb::Rotate(arguments) => rotate::run(desk, cluster, arguments).await,
+        Verb::Backup(arguments) => backup::run(desk, cluster, arguments).await,
+        Verb::Restore(arguments) => restore::run(desk, cluster, arguments).await,
+        Verb::Recover(arguments) => recover::run(desk, cluster, arguments).await,
         Verb::WhoCan(arguments) => who_can::run(desk, cluster, arguments).await,
         Verb::WhyNot(arguments) => why_not::run(desk, cluster, arguments).await,
         Verb::Trust(arguments) => trust::run(desk, cluster, arguments).await,

@@ -91,37 +91,41 @@ pub(crate) async fn run(
     }
     let Some(vault) = ready else { return Ok(()) };
     pins::trust(&desk.home.pins, cluster, &vault)?;
-    bring_key(desk, cluster, arguments).await?;
+    if !arguments.brokered {
+        let found = bring_key(desk, cluster, name, &arguments.key, arguments.waiting).await?;
+        if !found && arguments.self_only {
+            desk.note("There is no key on this machine: make one with kubectl coffer key new, then kubectl coffer accept");
+        }
+    }
     next(desk, cluster, name);
     Ok(())
 }
 
-/// An owner of a vault needs no invite, and may bring a key all the same: then only that key opens for them.
-async fn bring_key(desk: &mut Desk<'_>, cluster: &Cluster, arguments: &Arguments) -> Result<(), Failure> {
-    if arguments.brokered {
-        return Ok(());
-    }
-    let Some(found) = local_key::find(&desk.home, &arguments.key)? else {
-        if arguments.self_only {
-            desk.note("There is no key on this machine: make one with kubectl coffer key new, then kubectl coffer accept");
-        }
-        return Ok(());
-    };
-    let facts = Facts::of(cluster, Some(&arguments.name)).await?;
+/// An owner of a vault needs no invite, and may bring a key all the same: then only that key opens for them. Says whether
+/// there is a key on this machine.
+pub(crate) async fn bring_key(
+    desk: &mut Desk<'_>,
+    cluster: &Cluster,
+    vault: &str,
+    options: &KeyOptions,
+    waiting: Waiting,
+) -> Result<bool, Failure> {
+    let Some(found) = local_key::find(&desk.home, options)? else { return Ok(false) };
+    let facts = Facts::of(cluster, Some(vault)).await?;
     let caller = cluster.caller().await?;
     let own = facts.members().find(|member| {
         let view = facts.views.iter().find(|view| view.name == member.name_any());
         view.is_some_and(|view| !view.is_group() && view.is_of(&caller))
     });
-    let Some(own) = own.filter(|own| own.spec.acceptance.is_none()) else { return Ok(()) };
-    let key = local_key::open_found(desk, &found, arguments.key.passphrase_file.as_deref())?;
+    let Some(own) = own.filter(|own| own.spec.acceptance.is_none()) else { return Ok(true) };
+    let key = local_key::open_found(desk, &found, options.passphrase_file.as_deref())?;
     let fingerprint = key.public().fingerprint();
-    accept::answer(desk, cluster, &facts, own, Answered::With(&key), arguments.waiting).await?;
+    accept::answer(desk, cluster, &facts, own, Answered::With(&key), waiting).await?;
     desk.note(&format!(
         "You are member '{}', with the key {fingerprint}: only it opens what is wrapped for you.",
         own.name_any()
     ));
-    Ok(())
+    Ok(true)
 }
 
 fn next(desk: &mut Desk<'_>, cluster: &Cluster, vault: &str) {

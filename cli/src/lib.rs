@@ -7,6 +7,7 @@
 
 mod accept;
 mod asking;
+mod backup;
 mod cluster;
 mod command;
 mod completion;
@@ -33,6 +34,8 @@ mod memberships;
 mod output;
 mod pages;
 mod pins;
+mod recover;
+mod restore;
 mod rotate;
 mod seal;
 mod seal_key;

@@ -5,6 +5,7 @@
 mod credentials;
 mod delivery;
 mod golden;
+mod kept;
 mod people;
 mod values;
 mod world;

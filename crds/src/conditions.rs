@@ -65,7 +65,7 @@ pub mod reason {
         NAMESPACE_NOT_ALLOWED = "NamespaceNotAllowed" on "Ready":
             "The vault's `access.namespaces` does not admit this namespace.";
         NOT_ADOPTED = "NotAdopted" on "Ready":
-            "A Keyring or Envelope of this name belongs to an object with another uid. It is left as it is.";
+            "A Keyring or Envelope of this name belongs to an object with another uid. It is left as it is. After a restore: the message says how to have it adopted.";
         KEYRING_INVALID = "KeyringInvalid" on "Ready":
             "The Keyring's signature or contents do not verify. Restore it from a backup; nothing is written meanwhile.";
         ENVELOPE_INVALID = "EnvelopeInvalid" on "Ready":
@@ -132,6 +132,8 @@ pub mod reason {
             "Somebody asked for it.";
         ROOT_GENERATION = "RootGeneration" on "RotationPending, Rotating":
             "The custodian root or the brokered branch has a new generation.";
+        RESTORED = "Restored" on "RotationPending, Rotating":
+            "The vault was restored from a backup.";
         // --- ProviderRotationAdvised
         MEMBER_DID_READ = "MemberDidRead" on "ProviderRotationAdvised":
             "The audit log holds a release of the present value to somebody who lost access.";

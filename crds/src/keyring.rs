@@ -1,4 +1,4 @@
-use crate::limits::VAULT_ID_PATTERN;
+use crate::limits::{MAX_FORMER_UIDS, VAULT_ID_PATTERN};
 use crate::{Custody, EnvelopeMember, Subject, Wrap};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::{CustomResource, KubeSchema};
@@ -57,6 +57,10 @@ pub struct KeyringSpec {
     #[schemars(range(min = 1))]
     #[x_kube(validation = Rule::new("self >= oldSelf").message("a Keyring's current epoch never falls"))]
     pub current: i64,
+    /// The epoch that began when the Keyring was restored: Envelopes of older ones are adopted. Absent: it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub restored_epoch: Option<i64>,
     /// The vault key of each epoch still in use, wrapped for the custodian.
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["epoch"]))]
     pub epochs: Vec<Epoch>,
@@ -126,4 +130,9 @@ pub struct RegisteredMember {
     pub key_hash: Option<String>,
     /// When the membership took effect.
     pub accepted_at: Time,
+    /// The uids of the VaultMember before each restore, the newest last: Envelopes that name one of them mean this
+    /// member. At most 16.
+    #[serde(default, rename = "formerUIDs", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MAX_FORMER_UIDS), extend("x-kubernetes-list-type" = "atomic"))]
+    pub former_uids: Vec<String>,
 }

@@ -11,6 +11,8 @@ pub const MAX_CONNECTION_BYTES: usize = 256 * 1024;
 pub const MAX_LISTED_MEMBERS: usize = 256;
 /// Members of one vault whose role covers only some Connections: each takes a slot in every `*` Envelope.
 pub const MAX_RESTRICTED_MEMBERS: usize = 256;
+/// How many uids of before its restores the register remembers of a member.
+pub const MAX_FORMER_UIDS: usize = 16;
 /// Bytes that sealing adds at most: version, suite, key id, 1,120 bytes of encapsulated key, 16 of tag, five lengths.
 pub const SEALING_OVERHEAD_BYTES: usize = 1280;
 /// Characters of one item of `sealedData`: standard base64 of a value of [`MAX_ITEM_BYTES`], sealed.

@@ -18,7 +18,7 @@ pub const NAMESPACE: &str = "coffer-system";
 /// The release's name.
 pub const RELEASE: &str = "coffer";
 /// A user whom this installation lets write back a backup.
-pub const RESTORER: &str = "e2e-restorer";
+pub const RESTORER: &str = "restorer";
 /// A group whose people may break glass in this installation.
 pub const BREAKERS: &str = "e2e-break-glass";
 /// The images' tag: the chart's `appVersion`.

@@ -1,12 +1,11 @@
-//! What somebody can open who holds one member's key and reads all of etcd, and what altered ciphertext is worth.
+//! What somebody can open who holds one member's key and reads all of etcd.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 use anyhow::{Context, Result, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use coffer_crds::{
-    Connection, Envelope, EnvelopeSpec, Keyring, RegisteredMember, SlotRecipient, Vault, VaultMember, Wrap,
-    conditions,
+    Envelope, EnvelopeSpec, Keyring, RegisteredMember, SlotRecipient, Vault, VaultMember, Wrap,
 };
 use coffer_envelope::custody::{self, RootOfTrust};
 use coffer_envelope::subject_ref;
@@ -332,111 +331,4 @@ async fn ask_go(
         String::from_utf8_lossy(&verify.stderr)
     );
     Ok(())
-}
-
-/// Write an Envelope's spec past the guards, as whoever had stolen the operator's token could.
-async fn forge(ns: &Namespace, name: &str, spec: &EnvelopeSpec) -> Result<()> {
-    let mut forged = ns.api::<Envelope>().get(name).await?;
-    forged.spec = spec.clone();
-    let operator = format!("--as=system:serviceaccount:{NAMESPACE}:coffer-operator");
-    let replace = ns.kubectl().run(["replace", operator.as_str(), "-f", "-"]);
-    replace.input(&serde_json::to_string(&forged)?).ok().await.map(drop)
-}
-
-fn flipped(base64: &str, at: usize) -> String {
-    let mut altered = bytes(base64);
-    altered[at] ^= 1;
-    STANDARD.encode(altered)
-}
-
-/// Wait until the operator says of a Connection that its Envelope is not one it wrote.
-async fn found_out(ns: &Namespace, name: &str) -> Result<()> {
-    let api = ns.api::<Connection>();
-    wait::object(&api, name, "to be found out", wait::SOON, |found: Option<&Connection>| {
-        found.and_then(|found| found.status.as_ref()).is_some_and(|status| {
-            status.conditions.iter().any(|condition| {
-                condition.type_ == conditions::READY
-                    && condition.status == "False"
-                    && condition.reason == conditions::reason::ENVELOPE_INVALID
-            })
-        })
-    })
-    .await
-    .map(drop)
-}
-
-/// T2, T22: altered anywhere, or moved from another Connection, an Envelope opens for nobody and nothing is lost.
-#[tokio::test]
-async fn an_altered_or_spliced_envelope_is_found_out_and_never_released() -> Result<()> {
-    let cluster = install::installed().await?;
-    Namespace::lend(&cluster, "forged", &[], async |ns| {
-        let team = Team::make(ns).await?;
-        team.workload("web").await?;
-        team.connection("github", &["web"], &[("token", "the true value")]).await?;
-        team.connection("slack", &["web"], &[("token", "another value")]).await?;
-        let pod = ns.shell("web", json!({"spec": {"serviceAccountName": "web"}})).await?;
-        let token = pod_token(&ns.api(), &pod).await?;
-        let door = Door::find(&cluster).await?;
-        let account = ns.api::<ServiceAccount>().get("web").await?;
-        let envelopes = ns.api::<Envelope>();
-        let (truth, slack) = (envelopes.get("github").await?.spec, envelopes.get("slack").await?.spec);
-
-        let altered = |change: &dyn Fn(&mut EnvelopeSpec)| {
-            let mut spec = truth.clone();
-            change(&mut spec);
-            spec
-        };
-        let forgeries = [
-            (
-                "an item's ciphertext",
-                altered(&|spec| {
-                    let item = spec.items.get_mut("token").unwrap();
-                    item.ct = flipped(&item.ct, 3);
-                }),
-            ),
-            ("an item of another Connection", altered(&|spec| spec.items.clone_from(&slack.items))),
-            ("the commitment", altered(&|spec| spec.commitment = flipped(&spec.commitment, 0))),
-            ("the signature", altered(&|spec| spec.signature = flipped(&spec.signature, 10))),
-            (
-                "every slot",
-                altered(&|spec| {
-                    for slot in &mut spec.slots {
-                        slot.wrap.ct = flipped(&slot.wrap.ct, 7);
-                    }
-                }),
-            ),
-            (
-                "another Connection's whole Envelope",
-                altered(&|spec| {
-                    *spec = EnvelopeSpec { connection: spec.connection.clone(), ..slack.clone() };
-                }),
-            ),
-            ("a later version", altered(&|spec| spec.version += 1)),
-        ];
-        for (what, forgery) in forgeries {
-            forge(ns, "github", &forgery).await.with_context(|| what.to_owned())?;
-            found_out(ns, "github").await.with_context(|| what.to_owned())?;
-            let knock = Knock::new(&pod, &["github"])?;
-            let answer = door.ask_as(&token, &knock).await?;
-            assert_eq!(answer.status, 503, "{what}: {}", answer.message());
-            let told = String::from_utf8_lossy(answer.body()).into_owned();
-            assert!(!told.contains("true value") && !told.contains("another value"), "{what}: {told}");
-            // Nothing was overwritten: what the thief left stays as evidence, and the truth can be put back.
-            let now: Value = serde_json::to_value(envelopes.get("github").await?.spec)?;
-            assert_eq!(now, serde_json::to_value(&forgery)?, "{what}");
-
-            let restored = EnvelopeSpec { version: forgery.version.max(truth.version), ..truth.clone() };
-            if restored.version != truth.version {
-                // CEL lets no version go back: only whoever deletes the Envelope can undo this one.
-                continue;
-            }
-            forge(ns, "github", &truth).await.with_context(|| what.to_owned())?;
-            team.ready("github").await.with_context(|| what.to_owned())?;
-            let knock = Knock::new(&pod, &["github"])?;
-            let released = knock.open(&door.ask_as(&token, &knock).await?, &account)?;
-            assert_eq!(released.connections[0].items["token"].expose(), b"the true value", "{what}");
-        }
-        Ok(())
-    })
-    .await
 }

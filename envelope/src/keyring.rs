@@ -20,6 +20,7 @@ use std::collections::BTreeMap;
 mod epochs;
 mod intake;
 mod proof;
+mod restored;
 
 /// An opened Keyring. Changes are made here and written with [`OpenKeyring::to_spec`].
 pub struct OpenKeyring {
@@ -34,6 +35,7 @@ pub struct OpenKeyring {
     signing: VaultSigningKey,
     signing_wrap: Wrap,
     current: i64,
+    restored: Option<i64>,
     epochs: BTreeMap<i64, OpenEpoch>,
     members: Vec<RegisteredMember>,
     changed: bool,
@@ -73,6 +75,7 @@ impl Custodian {
             signing,
             signing_wrap,
             current: 1,
+            restored: None,
             epochs: BTreeMap::new(),
             members: Vec::new(),
             changed: true,
@@ -117,6 +120,7 @@ impl Custodian {
             signing,
             signing_wrap: spec.signing_key.clone(),
             current: spec.current,
+            restored: spec.restored_epoch,
             epochs,
             members: spec.members.clone(),
             changed: false,
@@ -137,12 +141,6 @@ impl OpenKeyring {
     /// uid of the Vault that this Keyring belongs to.
     pub fn vault_uid(&self) -> &str {
         &self.vault_uid
-    }
-
-    /// Binds the Keyring to another Vault object: a restore, which the caller has found to be allowed.
-    pub fn adopt(&mut self, vault_uid: &str) {
-        self.changed |= self.vault_uid != vault_uid;
-        vault_uid.clone_into(&mut self.vault_uid);
     }
 
     /// The register, sorted by name.
@@ -217,6 +215,7 @@ impl OpenKeyring {
             intake_generations: self.intake.clone(),
             signing_key: self.signing_wrap.clone(),
             current: self.current,
+            restored_epoch: self.restored,
             epochs: self.epochs.values().map(|epoch| epoch.entry.clone()).collect(),
             members: self.members.clone(),
             signature: String::new(),

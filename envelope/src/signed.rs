@@ -40,6 +40,7 @@ pub(crate) fn keyring(spec: &KeyringSpec) -> Result<Message, FormatError> {
     message
         .wrap(&unwrap(&spec.signing_key)?)
         .number(number("current", spec.current)?)
+        .number(number("restoredEpoch", spec.restored_epoch.unwrap_or(0))?)
         .number(length(spec.epochs.len()));
     for epoch in &spec.epochs {
         message
@@ -74,7 +75,11 @@ fn registered(message: &mut Message, member: &RegisteredMember) -> Result<(), Fo
             Custody::Brokered => "Brokered",
         })
         .optional(key_hash.as_ref().map(<[u8; 32]>::as_slice))
-        .time(seconds("members.acceptedAt", member.accepted_at.0)?);
+        .time(seconds("members.acceptedAt", member.accepted_at.0)?)
+        .number(length(member.former_uids.len()));
+    for uid in &member.former_uids {
+        message.text(uid);
+    }
     Ok(())
 }
 

@@ -64,8 +64,6 @@ pub struct NewVersion<'a> {
 /// What of an Envelope may change without touching items or slots.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Notes {
-    /// uid of the Connection object: another one after a restore.
-    pub connection_uid: String,
     /// SHA-256 of each item's sealed bytes: others when the same value was sealed again.
     pub sealed_sha256: BTreeMap<String, [u8; 32]>,
     /// Who made the operator advise a rotation at the provider.
@@ -77,6 +75,8 @@ pub struct OpenEnvelope<'k, 's> {
     keyring: &'k OpenKeyring,
     parsed: Parsed<'s>,
     data_key: DataKey,
+    /// uid of the Connection object that it is written for from now on, if that is another one.
+    adopted_by: Option<String>,
 }
 
 impl OpenKeyring {
@@ -99,7 +99,7 @@ impl OpenKeyring {
         let slot = parsed.slot(SlotTo::Custodian).ok_or(OpenError)?;
         let with = OpenWith::Key(self.custodian_wrapping_key());
         let data_key = parsed.open_slot(with, SlotTo::Custodian, self.public_key(), slot)?;
-        Ok(OpenEnvelope { keyring: self, parsed, data_key })
+        Ok(OpenEnvelope { keyring: self, parsed, data_key, adopted_by: None })
     }
 
     /// Seals the first Envelope of a Connection in the current epoch: revision 1, one entry of history.
@@ -214,6 +214,13 @@ impl OpenKeyring {
 }
 
 impl OpenEnvelope<'_, '_> {
+    /// Binds whatever is written next to another Connection object of the same name: a restore, which the caller has
+    /// found to be allowed.
+    #[must_use]
+    pub fn adopted_by(self, connection_uid: &str) -> Self {
+        Self { adopted_by: Some(connection_uid.to_owned()), ..self }
+    }
+
     /// The Envelope as it was read.
     pub fn spec(&self) -> &EnvelopeSpec {
         self.parsed.spec
@@ -314,11 +321,7 @@ impl OpenEnvelope<'_, '_> {
     /// [`SealError::OtherItems`] when the notes name other items than there are.
     pub fn touch(&self, edit: impl FnOnce(&mut Notes)) -> Result<EnvelopeSpec, SealError> {
         let mut spec = self.next_revision();
-        let mut notes = Notes {
-            connection_uid: spec.connection.uid,
-            sealed_sha256: BTreeMap::new(),
-            advised: spec.advised,
-        };
+        let mut notes = Notes { sealed_sha256: BTreeMap::new(), advised: spec.advised };
         for (name, item) in &spec.items {
             notes.sealed_sha256.insert(name.clone(), decode32("items.sealedSHA256", &item.sealed_sha256)?);
         }
@@ -329,7 +332,6 @@ impl OpenEnvelope<'_, '_> {
         for (item, digest) in spec.items.values_mut().zip(notes.sealed_sha256.values()) {
             item.sealed_sha256 = base64(digest);
         }
-        spec.connection.uid = notes.connection_uid;
         spec.advised = notes.advised;
         for advised in &mut spec.advised {
             advised.at = whole_seconds(advised.at.0).into();
@@ -340,6 +342,9 @@ impl OpenEnvelope<'_, '_> {
     fn next_revision(&self) -> EnvelopeSpec {
         let mut spec = self.spec().clone();
         spec.revision += 1;
+        if let Some(uid) = &self.adopted_by {
+            spec.connection.uid.clone_from(uid);
+        }
         spec
     }
 }

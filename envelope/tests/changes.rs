@@ -264,7 +264,7 @@ fn touching_changes_notes_and_nothing_else() {
         notes.sealed_sha256.insert("other".into(), [1; 32]);
     });
     assert_eq!(extra.err(), Some(SealError::OtherItems));
-    let restored = open.touch(|notes| notes.connection_uid = uid("restored")).unwrap();
+    let restored = open.adopted_by(&uid("restored")).touch(|_| ()).unwrap();
     assert_eq!(can_open(&vault, "web", &restored), Err(EnvelopeError::Displaced), "until it lies there");
 }
 
@@ -314,9 +314,7 @@ fn a_keyring_is_written_when_something_changed_and_reads_back_the_same() {
     assert_eq!(reread.add_epoch([cause("Interval"), cause("Requested")], now(), &mut rng()), 3);
     let held: Vec<_> = reread.epochs().map(|epoch| (epoch.epoch, epoch.causes.len())).collect();
     assert_eq!(held, [(1, 0), (3, 2)], "an epoch that never became current makes room, and leaves its cause");
-    let epoch = reread.add_epoch_by_time(now(), &mut rng());
-    assert_eq!(epoch, now().as_second());
-    reread.set_current(epoch).unwrap();
+    reread.set_current(3).unwrap();
     assert!(reread.set_current(1).is_err(), "an epoch never goes back");
     let mut nameless = web;
     nameless.subject = coffer_crds::Subject::ServiceAccount(coffer_crds::ServiceAccountSubject {
@@ -324,6 +322,35 @@ fn a_keyring_is_written_when_something_changed_and_reads_back_the_same() {
         name: "web".into(),
     });
     assert!(reread.register(nameless).is_err());
-    vault.keyring.adopt("another vault object");
-    assert_eq!(vault.keyring.to_spec().vault_uid, "another vault object");
+}
+
+/// C16: after a restore the vault goes on above every epoch that anybody may have seen, and knows its members again.
+#[test]
+fn a_keyring_that_is_adopted_begins_an_epoch_by_the_clock_and_remembers_who_its_members_were() {
+    let mut vault = Vault::new("restored");
+    let web = vault.keyring.member("web").unwrap().clone();
+    let cause = coffer_crds::EpochCause { reason: "Restored".into(), member: None };
+    assert_eq!(vault.keyring.restored_epoch(), None);
+    let epoch = vault.keyring.adopt("another vault object", [cause.clone()], now(), &mut rng());
+    assert_eq!(epoch, now().as_second());
+    vault.keyring.rebind("web", "web-again");
+    vault.keyring.rebind("nobody", "somebody");
+    let spec = vault.keyring.to_spec();
+    assert_eq!((spec.vault_uid.as_str(), spec.restored_epoch), ("another vault object", Some(epoch)));
+    let mut reread = vault.custodian.open_keyring(&spec).unwrap();
+    assert_eq!(reread.restored_epoch(), Some(epoch));
+    assert_eq!(reread.member("web").unwrap().uid, "web-again");
+    assert_eq!(reread.member("web").unwrap().former_uids, [web.uid.clone()]);
+    assert_eq!(reread.present_uid("web", &web.uid), "web-again");
+    assert_eq!(reread.present_uid("web", "a stranger's"), "a stranger's");
+    assert_eq!(reread.present_uid("ci", &web.uid), web.uid, "another member's uid says nothing");
+    reread.rebind("web", "web-again");
+    assert!(!reread.changed(), "bound already");
+    let again = reread.adopt("a third", [cause], now(), &mut rng());
+    assert_eq!(again, epoch + 1, "twice within a second, and still above");
+    for number in 0..20 {
+        reread.rebind("web", &format!("web-{number}"));
+    }
+    assert_eq!(reread.member("web").unwrap().former_uids.len(), coffer_crds::limits::MAX_FORMER_UIDS);
+    assert_eq!(reread.present_uid("web", "web-18"), "web-19");
 }

@@ -193,7 +193,7 @@ fn make() -> File {
     let listed =
         vault.seal("listed", story::Scope::Listed(&["alice", "carol", "web"]), &["alice", "carol", "web"]);
     let unshared = vault.seal("unshared", story::Scope::All, &["ci"]);
-    vault.turn_over();
+    vault.restore();
     let shared = vault.seal("shared", story::Scope::All, &["carol", "ci"]);
     let input = vault.input("listed", "alice", "token", b"sealed in Rust");
     let (root, custody_secrets) = vault.custody_secrets();

@@ -80,6 +80,9 @@ func (m *maker) register() {
 			mustUnmarshal(`{"serviceAccount":{"namespace":"team-a","name":"`+name+`"}}`, &r.Subject)
 			r.SubjectUID = ptr(uid("account of " + name))
 		}
+		if name == "ci" {
+			r.FormerUIDs = []string{uid("ci of old"), uid("ci of late")}
+		}
 		m.file.Keyring.Members = append(m.file.Keyring.Members, r)
 	}
 }
@@ -114,7 +117,7 @@ func (m *maker) keyring() {
 	k.IntakeGenerations = []intakeGeneration{{1, 1}}
 	signing := context{"signing-key", func(l *lp) { l.bytes(vaultID(m.vault)) }}
 	k.SigningKey = encodeAPIWrap(wrapTo(m.custodian, signing, m.signing.Seed()))
-	k.Current = 2
+	k.Current, k.RestoredEpoch = 2, 2
 	for _, e := range []uint64{1, 2} {
 		w := wrapTo(m.custodian, epochContext(m.vault, e, m.public), m.vaultKeys[e])
 		k.Epochs = append(k.Epochs, epoch{e, m.now.AddDate(0, 0, int(e)), encodeAPIWrap(w), nil})

@@ -67,6 +67,7 @@ type keyring struct {
 	IntakeGenerations  []intakeGeneration `json:"intakeGenerations"`
 	SigningKey         apiWrap            `json:"signingKey"`
 	Current            uint64             `json:"current"`
+	RestoredEpoch      uint64             `json:"restoredEpoch,omitempty"`
 	Epochs             []epoch            `json:"epochs"`
 	Members            []registered       `json:"members"`
 	Signature          b64                `json:"signature"`
@@ -125,6 +126,7 @@ type registered struct {
 	Custody    string    `json:"custody"`
 	KeyHash    *b64      `json:"keyHash,omitempty"`
 	AcceptedAt time.Time `json:"acceptedAt"`
+	FormerUIDs []string  `json:"formerUIDs,omitempty"`
 }
 
 // memberKey is the key of a Brokered member.
@@ -161,7 +163,7 @@ func (k keyring) message() []byte {
 		l.number(g.Root).number(g.Generation)
 	}
 	k.SigningKey.decode().write(l)
-	l.number(k.Current).number(uint64(len(k.Epochs)))
+	l.number(k.Current).number(k.RestoredEpoch).number(uint64(len(k.Epochs)))
 	for _, e := range k.Epochs {
 		l.number(e.Epoch).time(e.CreatedAt.Unix())
 		e.Wrapped.decode().write(l)
@@ -186,7 +188,10 @@ func (k keyring) message() []byte {
 		} else {
 			l.optional(*m.KeyHash)
 		}
-		l.time(m.AcceptedAt.Unix())
+		l.time(m.AcceptedAt.Unix()).number(uint64(len(m.FormerUIDs)))
+		for _, uid := range m.FormerUIDs {
+			l.text(uid)
+		}
 	}
 	return l.b
 }

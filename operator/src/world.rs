@@ -334,6 +334,11 @@ impl World {
         self.serial
     }
 
+    /// Leaves out that many uids.
+    pub(crate) fn skip(&mut self, uids: u64) {
+        self.serial += uids;
+    }
+
     pub(crate) fn create<K: Object>(&mut self, pick: fn(&Caches) -> &Cache<K>, mut object: K) {
         assert!(pick(&self.caches).get(&Key::of(&object)).is_none(), "{} exists", Key::of(&object));
         let serial = self.next();

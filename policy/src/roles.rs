@@ -103,6 +103,12 @@ impl Role {
         self.covers_all() && self.opens()
     }
 
+    /// Whether its members get a slot of their own in what all may open: there may be
+    /// [`coffer_crds::limits::MAX_RESTRICTED_MEMBERS`] of them in a vault.
+    pub fn is_restricted(&self) -> bool {
+        self.opens() && !self.covers_all()
+    }
+
     /// Requests per sliding window of each member; `None` = no limit.
     pub fn rate_limit(&self) -> Option<RateLimit> {
         self.rate_limit

@@ -205,6 +205,7 @@ impl World {
             custody: Custody::Brokered,
             key_hash: None,
             accepted_at: Time(now()),
+            former_uids: Vec::new(),
         };
         self.admit(registered, None);
     }
@@ -220,6 +221,7 @@ impl World {
             custody: Custody::Own,
             key_hash: Some(coffer_envelope::key_hash(key)),
             accepted_at: Time(now()),
+            former_uids: Vec::new(),
         };
         self.admit(registered, Some(key));
     }

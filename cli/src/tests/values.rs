@@ -110,6 +110,7 @@ pub(super) fn wrapped(world: &mut World, key: &MemberSecretKey, revision_of: usi
         custody: Custody::Own,
         key_hash: Some(key_hash(key.public())),
         accepted_at: Timestamp::UNIX_EPOCH.into(),
+        former_uids: Vec::new(),
     };
     world.keyring.register(bob.clone()).expect("a register");
     let member = EnvelopeMember { name: "bob".into(), uid: "uid-bob".into() };

@@ -43,19 +43,22 @@ impl OpenKeyring {
         now: Timestamp,
         rng: &mut impl CryptoRng,
     ) -> i64 {
-        let next = self.newest() + 1;
+        self.add_epoch_from(self.newest() + 1, causes, now, rng)
+    }
+
+    /// [`OpenKeyring::add_epoch`], under a number that no epoch had yet.
+    pub(super) fn add_epoch_from(
+        &mut self,
+        next: i64,
+        causes: impl IntoIterator<Item = EpochCause>,
+        now: Timestamp,
+        rng: &mut impl CryptoRng,
+    ) -> i64 {
         let waiting = self.epochs.split_off(&(self.current + 1));
         let mut all: BTreeSet<EpochCause> =
             waiting.into_values().flat_map(|epoch| epoch.entry.causes).collect();
         all.extend(causes);
         self.insert_epoch(next, all.into_iter().take(MAX_CAUSES).collect(), now, rng);
-        next
-    }
-
-    /// Adds an epoch numbered by the time, above all that clients may have seen: after a restore.
-    pub fn add_epoch_by_time(&mut self, now: Timestamp, rng: &mut impl CryptoRng) -> i64 {
-        let next = (self.newest() + 1).max(now.as_second());
-        self.insert_epoch(next, Vec::new(), now, rng);
         next
     }
 

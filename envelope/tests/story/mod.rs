@@ -108,6 +108,21 @@ impl Vault {
             EpochCause { reason: "Requested".into(), member: None },
         ];
         let epoch = self.keyring.add_epoch(causes, now(), &mut self.rng);
+        self.begin(epoch);
+    }
+
+    /// The same after a restore, which the vault's members outlived.
+    pub(crate) fn restore(&mut self) {
+        let intern = EnvelopeMember { name: "intern".into(), uid: uid("intern") };
+        let causes = [
+            EpochCause { reason: "MemberSuspended".into(), member: Some(intern) },
+            EpochCause { reason: "Restored".into(), member: None },
+        ];
+        let epoch = self.keyring.adopt(&uid("vault"), causes, now(), &mut self.rng);
+        self.begin(epoch);
+    }
+
+    fn begin(&mut self, epoch: i64) {
         for name in EVERYBODY {
             if !RESTRICTED.contains(&name) && name != "intern" {
                 self.wrap_vault_key(name, epoch);
@@ -212,6 +227,7 @@ pub(crate) fn registered(name: &str) -> RegisteredMember {
         custody: Custody::Brokered,
         key_hash: None,
         accepted_at: now().into(),
+        former_uids: if name == "ci" { vec![uid("ci of old")] } else { Vec::new() },
     }
 }
 

@@ -143,7 +143,9 @@ fn open<'k, 's>(
     envelope: &'s Envelope,
 ) -> Result<OpenEnvelope<'k, 's>, Finding> {
     let connection = &facts.connection;
-    if Some(&envelope.spec.connection.uid) != connection.metadata.uid.as_ref() {
+    let uid = connection.uid().unwrap_or_default();
+    let restored = envelope.spec.connection.uid != uid;
+    if restored && !restored_with_vault(keys, &envelope.spec)? {
         let message = format!(
             "Envelope '{}' belongs to a Connection of uid {} that is gone; it is left as it is. Delete it if nothing in it is needed",
             envelope.name_any(),
@@ -161,11 +163,26 @@ fn open<'k, 's>(
         );
         return Err(Finding::invalid(reason::ENVELOPE_INVALID, message));
     }
-    keys.open_envelope(&connection.namespace().unwrap_or_default(), &connection.name_any(), &envelope.spec)
+    let opened = keys
+        .open_envelope(&connection.namespace().unwrap_or_default(), &connection.name_any(), &envelope.spec)
         .map_err(|error| {
             let advice = "restore it from a backup, or delete it and give the Connection its values again";
             Finding::invalid(reason::ENVELOPE_INVALID, format!("{error}; {advice}"))
-        })
+        })?;
+    Ok(if restored { opened.adopted_by(&uid) } else { opened })
+}
+
+/// Whether an Envelope of another Connection object came back with its vault, and is this one's now. It is of an epoch
+/// from before the restore; what was sealed since belongs to the object that it names.
+fn restored_with_vault(keys: &OpenKeyring, envelope: &EnvelopeSpec) -> Result<bool, Finding> {
+    let Some(restored) = keys.restored_epoch().filter(|restored| envelope.epoch < *restored) else {
+        return Ok(false);
+    };
+    if keys.current() < restored {
+        let message = format!("restored; sealed anew as soon as epoch {} begins", keys.newest());
+        return Err(Finding::pending(reason::PENDING, message));
+    }
+    Ok(true)
 }
 
 /// A Connection with everything that is needed to seal for it.
@@ -256,8 +273,10 @@ impl At<'_> {
         let values = input.open(self.keys, connection, Some(recorded))?;
         let granted = access::grant(self, &wish, Some(recorded.spec()))?;
         outcome.unknown.clone_from(&granted.unknown);
-        if values.changed {
+        if values.changed || access::differs(recorded.spec(), &granted) {
             self.may_seal(&granted)?;
+        }
+        if values.changed {
             let writer = connection.spec.last_writer.clone().unwrap_or_default();
             let new = NewVersion { writer, now: self.now, access: granted.access(), items: values.items };
             let spec = recorded.next_version(new, rng).map_err(sealing)?;

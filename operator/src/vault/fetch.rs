@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Debug,
     sync::Arc,
 };
 
@@ -10,8 +11,14 @@ use coffer_envelope::Custodian;
 use coffer_policy::BreakGlass;
 use coffer_runtime::within;
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::{Api, api::ListParams, core::DeserializeGuard};
+use kube::{
+    Api, Resource,
+    api::ListParams,
+    core::{DeserializeGuard, NamespaceResourceScope},
+};
+use serde::de::DeserializeOwned;
 
+use super::plan::restored;
 use crate::{
     cache::Key,
     caches::{Caches, namespace_term, vault_term},
@@ -96,6 +103,10 @@ pub async fn fetch(vault: Arc<Vault>, context: &Context) -> Result<Option<Facts>
         keyring = within(READ_TIMEOUT, keyrings.get_opt(&key.name)).await?.map(Arc::new);
     }
     let mut facts = gather(vault, custodian, keyring, caches, context.judge());
+    if facts.keyring.as_ref().is_some_and(|keyring| restored::is_asked(&facts.vault, keyring)) {
+        // Nobody is taken for gone because a cache has not seen who came back.
+        facts.neighbours = read_members(&key.namespace, context).await?;
+    }
     if facts.may_finish() {
         // No key goes because a cache has not seen what needs it.
         facts.behind = read_behind(&facts, context).await?;
@@ -103,28 +114,47 @@ pub async fn fetch(vault: Arc<Vault>, context: &Context) -> Result<Option<Facts>
     Ok(Some(facts))
 }
 
+/// The VaultMembers of a namespace, as the API server has them now.
+async fn read_members(namespace: &str, context: &Context) -> Result<Vec<VaultMember>, ReconcileError> {
+    let mut members = Vec::new();
+    read_all(namespace, context, |member| members.push(member)).await?;
+    Ok(members)
+}
+
 /// How many Envelopes are behind, as the API server has them now.
 async fn read_behind(facts: &Facts, context: &Context) -> Result<usize, ReconcileError> {
-    const PAGE: u32 = 500;
     let Some(keyring) = &facts.keyring else { return Ok(0) };
     let caches = &context.watched.caches;
     let namespaces: BTreeSet<String> =
         caches.connections_of(&facts.key()).into_iter().map(|key| key.namespace).collect();
     let mut behind = 0;
     for namespace in namespaces {
-        let api: Api<DeserializeGuard<Envelope>> = Api::namespaced(context.client.clone(), &namespace);
-        let mut params = ListParams::default().limit(PAGE);
-        loop {
-            let page = within(READ_TIMEOUT, api.list(&params)).await?;
-            let envelopes = page.items.iter().filter_map(|found| found.0.as_ref().ok());
-            behind += envelopes.filter(|envelope| is_behind(caches, keyring, envelope)).count();
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => params = params.continue_token(&token),
-                None => break,
-            }
-        }
+        let count = |envelope: Envelope| behind += usize::from(is_behind(caches, keyring, &envelope));
+        read_all(&namespace, context, count).await?;
     }
     Ok(behind)
+}
+
+/// Reads every object of a kind in a namespace, page by page. A malformed one stops only itself.
+async fn read_all<K>(
+    namespace: &str,
+    context: &Context,
+    mut take: impl FnMut(K),
+) -> Result<(), ReconcileError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+{
+    const PAGE: u32 = 500;
+    let api: Api<DeserializeGuard<K>> = Api::namespaced(context.client.clone(), namespace);
+    let mut params = ListParams::default().limit(PAGE);
+    loop {
+        let page = within(READ_TIMEOUT, api.list(&params)).await?;
+        page.items.into_iter().filter_map(|found| found.0.ok()).for_each(&mut take);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => params = params.continue_token(&token),
+            None => return Ok(()),
+        }
+    }
 }
 
 /// Whether an Envelope of this vault can be released and is of an older epoch than the current one. One whose

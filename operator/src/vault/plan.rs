@@ -17,6 +17,7 @@ mod bindings;
 mod keys;
 mod members;
 mod register;
+pub(crate) mod restored;
 pub(crate) mod rotation;
 mod status;
 
@@ -88,6 +89,7 @@ pub fn plan(facts: &Facts, now: Timestamp, rng: &mut impl CryptoRng) -> Plan {
     match keyring(facts, now, rng) {
         Ok(Keys::New(keys)) => new_vault(facts, &keys, now),
         Ok(Keys::Known(keys)) => known_vault(facts, keys, now, rng),
+        Ok(Keys::Restored(keys)) => restored_vault(facts, &keys),
         Err(unusable) => {
             let mut plan = Plan::default();
             let wanted = status::unusable(facts, unusable, now);
@@ -109,6 +111,8 @@ pub fn unguarded(facts: &Facts, why: &str, now: Timestamp) -> Plan {
 enum Keys {
     New(OpenKeyring),
     Known(OpenKeyring),
+    /// Of a Vault that is gone, and bound to this one now.
+    Restored(OpenKeyring),
 }
 
 /// The Keyring, opened, or a new one; else why there is none, and nothing may be written but that.
@@ -129,16 +133,13 @@ fn keyring(facts: &Facts, now: Timestamp, rng: &mut impl CryptoRng) -> Result<Ke
         }
         return Ok(Keys::New(custodian.new_keyring(VaultId::generate(rng), uid, now, rng)));
     };
-    if keyring.spec.vault_uid != uid {
-        let message = format!(
-            "Keyring '{}' belongs to a Vault of uid {} that is gone; it is left as it is. Delete it if nothing in it is needed",
-            facts.key().name,
-            keyring.spec.vault_uid,
-        );
-        return Err(Wanted::not_ready(reason::NOT_ADOPTED, message));
+    let restored = keyring.spec.vault_uid != uid;
+    if restored && !restored::is_asked(&facts.vault, keyring) {
+        return Err(restored::not_adopted(facts, keyring));
     }
     match custodian.open_keyring(&keyring.spec) {
-        Ok(keys) => Ok(Keys::Known(keys)),
+        Ok(keys) if restored => restored::adopt(facts, keys, now, rng).map(Keys::Restored),
+        Ok(keys) => restored::is_the_newest(facts, &keys).map(|()| Keys::Known(keys)),
         Err(error) => {
             let message = format!(
                 "{error}; restore it, or the Secrets of the custodian that it was made under, from a backup; nothing is \
@@ -162,6 +163,20 @@ fn new_vault(facts: &Facts, keys: &OpenKeyring, now: Timestamp) -> Plan {
     plan.writes.extend(
         register::missing_owners(facts).into_iter().map(|member| Write::CreateMember(Box::new(member))),
     );
+    plan
+}
+
+/// A first round after a restore: one write binds the Keyring to the Vault and its entries to the members that came back
+/// with it. Everything else follows from what it says then.
+fn restored_vault(facts: &Facts, keys: &OpenKeyring) -> Plan {
+    let mut plan = Plan { step: Some(Step::Begin), ..Plan::default() };
+    plan.writes.push(Write::ReplaceKeyring(Box::new(object(facts, keys))));
+    let note = format!(
+        "the keys of vault id {}; everything is sealed anew in epoch {}",
+        keys.vault_id(),
+        keys.newest()
+    );
+    plan.notices.push(Notice::normal(reason::RESTORED, note));
     plan
 }
 

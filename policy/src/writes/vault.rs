@@ -3,7 +3,7 @@
 use super::{Refusal, VaultView};
 use crate::identity::{Caller, with_namespace};
 use crate::roles;
-use coffer_crds::{Subject, Vault, Verb, annotations};
+use coffer_crds::{Subject, Vault, Verb, annotations, limits::MAX_RESTRICTED_MEMBERS};
 
 /// Whether the author may create (`old` is `None`), change, or delete (`new` is `None`) a Vault.
 ///
@@ -78,6 +78,7 @@ fn change(author: &Caller, view: &VaultView<'_>, old: &Vault, new: &Vault) -> Re
         })?;
     }
     roles_in_use(view, new)?;
+    room_for_narrowed(view, new)?;
     an_owner_stays(view, old, new)
 }
 
@@ -114,6 +115,26 @@ fn roles_in_use(view: &VaultView<'_>, new: &Vault) -> Result<(), Refusal> {
         }
     }
     Ok(())
+}
+
+/// A role that is narrowed restricts all of its holders at once; with more than there may be the keys could never be turned
+/// over.
+fn room_for_narrowed(view: &VaultView<'_>, new: &Vault) -> Result<(), Refusal> {
+    let restricted = |vault: &Vault| {
+        let holds = |m: &&crate::MemberView| {
+            roles::role(&vault.spec, &m.role).is_some_and(|role| role.is_restricted())
+        };
+        view.members.iter().filter(holds).count()
+    };
+    let count = restricted(new);
+    if count <= MAX_RESTRICTED_MEMBERS || count <= restricted(view.vault) {
+        return Ok(());
+    }
+    let message = format!(
+        "{count} members would have a role that covers only some Connections; at most {MAX_RESTRICTED_MEMBERS}: give \
+         some of them another role first"
+    );
+    Err(Refusal::new("spec.roles", message))
 }
 
 fn an_owner_stays(view: &VaultView<'_>, old: &Vault, new: &Vault) -> Result<(), Refusal> {

@@ -56,14 +56,27 @@ impl Granted {
     }
 }
 
+/// Whether somebody is meant to be owner or in scope who is not by the Envelope, or the other way round.
+pub(super) fn differs(recorded: &EnvelopeSpec, granted: &Granted) -> bool {
+    let names = |scope: &EnvelopeScope| match scope {
+        EnvelopeScope::All(_) => None,
+        EnvelopeScope::Listed(members) => {
+            Some(members.iter().map(|member| member.name.clone()).collect::<BTreeSet<_>>())
+        }
+    };
+    recorded.owner.name != granted.owner.name || names(&recorded.members) != names(&granted.scope)
+}
+
 /// Members that may know the values of the Envelope that was read and cannot open the one that follows: those whose own
 /// slot goes, and of an Envelope for everybody those who lost the vault key since, or are left out of a list.
 pub(super) fn lost(at: &At<'_>, recorded: &EnvelopeSpec, granted: &Granted) -> Vec<Advised> {
     let keeps = |name: &str, uid: &str| {
+        let uid = at.keys.present_uid(name, uid);
         granted.recipients.iter().any(|(member, _)| member.name == name && member.uid == uid)
     };
     let slots = recorded.slots.iter().filter_map(|slot| slot.name.as_deref().zip(slot.uid.as_deref()));
     let opens_anyway = |name: &str, uid: &str| {
+        let uid = at.keys.present_uid(name, uid);
         let entry = at.keys.member(name).filter(|entry| granted.is_for_all() && entry.uid == uid);
         entry.is_some_and(|entry| {
             // Whoever is not among the facts lost nothing that they would be named for.
@@ -111,7 +124,7 @@ pub(super) fn is_in_force(at: &At<'_>, name: &str) -> bool {
 pub(super) fn grant(at: &At<'_>, wish: &Wish, recorded: Option<&EnvelopeSpec>) -> Result<Granted, Finding> {
     let mut unknown = Vec::new();
     let mut bind = |name: &str| -> EnvelopeMember {
-        let before = recorded.and_then(|recorded| recorded_uid(recorded, name));
+        let before = recorded.and_then(|recorded| recorded_uid(at, recorded, name));
         let now = present(at, name).map(|(entry, _)| entry.uid.clone());
         let uid = before.or_else(|| now.clone()).unwrap_or_default();
         if now.as_ref() != Some(&uid) && !is_registered(at, name, &uid) {
@@ -135,13 +148,14 @@ pub(super) fn grant(at: &At<'_>, wish: &Wish, recorded: Option<&EnvelopeSpec>) -
     Ok(Granted { owner, scope, recipients, unknown })
 }
 
-fn recorded_uid(recorded: &EnvelopeSpec, name: &str) -> Option<String> {
+fn recorded_uid(at: &At<'_>, recorded: &EnvelopeSpec, name: &str) -> Option<String> {
     let listed: &[EnvelopeMember] = match &recorded.members {
         EnvelopeScope::All(_) => &[],
         EnvelopeScope::Listed(members) => members,
     };
     let found = listed.iter().chain([&recorded.owner]).find(|member| member.name == name);
-    found.map(|member| member.uid.clone()).filter(|uid| !uid.is_empty())
+    let found = found.filter(|member| !member.uid.is_empty());
+    found.map(|member| at.keys.present_uid(name, &member.uid).to_owned())
 }
 
 fn is_registered(at: &At<'_>, name: &str, uid: &str) -> bool {
@@ -159,7 +173,7 @@ fn recipients(
     let entries: Vec<(&RegisteredMember, Role)> = match scope {
         EnvelopeScope::All(_) => {
             let all = at.keys.members().iter().filter_map(|entry| present(at, &entry.name));
-            let restricted: Vec<_> = all.filter(|(_, role)| opens(role) && !role.covers_all()).collect();
+            let restricted: Vec<_> = all.filter(|(_, role)| opens(role) && role.is_restricted()).collect();
             if restricted.len() > MAX_RESTRICTED_MEMBERS {
                 let message = format!(
                     "{} members with restricted roles would get a slot; at most {MAX_RESTRICTED_MEMBERS}",

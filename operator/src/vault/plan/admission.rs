@@ -71,6 +71,7 @@ impl Judge<'_> {
             custody: Custody::Brokered,
             key_hash: None,
             accepted_at: Time(to_seconds(self.now)),
+            former_uids: Vec::new(),
         };
         let acceptance = member.spec.acceptance.as_ref();
         if acceptance.is_none_or(|acceptance| acceptance.public_key.is_none()) {

@@ -78,10 +78,9 @@ pub(super) fn room_for_restricted(
     wanted: &roles::Role,
     name: &str,
 ) -> Result<(), Refusal> {
-    let restricted = |role: &roles::Role| role.opens() && !role.covers_all();
     let others = view.members.iter().filter(|m| m.name != name);
-    let count = others.filter(|m| role(&view.vault.spec, &m.role).is_some_and(|r| restricted(&r))).count();
-    if !restricted(wanted) || count < MAX_RESTRICTED_MEMBERS {
+    let count = others.filter(|m| role(&view.vault.spec, &m.role).is_some_and(|r| r.is_restricted())).count();
+    if !wanted.is_restricted() || count < MAX_RESTRICTED_MEMBERS {
         return Ok(());
     }
     let message = format!(

@@ -93,6 +93,26 @@ fn a_role_in_use_cannot_be_taken_out() {
     assert!(refused.as_ref().is_err_and(|(_, m)| m.contains("'rotator' is in use by rot")), "{refused:?}");
 }
 
+/// DESIGN §10: however a role comes to cover only some Connections, no more members have such a one than get a slot.
+#[test]
+fn a_role_of_too_many_members_is_not_narrowed() {
+    let with =
+        |globs: Value| base(json!({"roles": [{"name": "ci", "verbs": ["use"], "connections": globs}]}));
+    let narrow = |old: Value, count: usize| {
+        let (old, new) = (with(old), with(json!(["gh-*"])));
+        let mut members = vec![view("alice", "owner")];
+        members.extend((0..count).map(|n| view(&format!("ci-{n}"), "ci")));
+        told(vault(&user("alice"), &in_vault(&old, &members), Some(&old), Some(&new)))
+    };
+    assert_eq!(narrow(json!(["*"]), 256), Ok(()));
+    let refused = narrow(json!(["*"]), 257);
+    assert!(
+        refused.is_err_and(|(field, m)| field == "spec.roles" && m.contains("257 members")),
+        "it is too many"
+    );
+    assert_eq!(narrow(json!(["gl-*"]), 257), Ok(()), "what is so already is no worse");
+}
+
 #[test]
 fn the_last_owner_is_not_taken_out_of_the_list() {
     let old = base(json!({}));
