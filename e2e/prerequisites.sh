@@ -2,13 +2,13 @@
 # Install the Debian packages that the cluster and its build need, if missing:
 # iptables and iproute2 for the pods' network, libseccomp, pkg-config and gcc
 # for runc and the pause program, a static busybox for the image with a shell;
-# ssh-keygen, with which a person of the guide to team sharing makes a key.
+# ssh-keygen and jq, which people of the guides use.
 set -euo pipefail
 
-packages=(iptables iproute2 libseccomp-dev pkg-config gcc libc6-dev busybox-static openssh-client)
+packages=(iptables iproute2 libseccomp-dev pkg-config gcc libc6-dev busybox-static openssh-client jq)
 
 if ! command -v dpkg-query >/dev/null; then
-  echo "This is no Debian: make sure that iptables, ip, gcc, pkg-config, libseccomp's headers, a static busybox and ssh-keygen are there." >&2
+  echo "This is no Debian: make sure that iptables, ip, gcc, pkg-config, libseccomp's headers, a static busybox, ssh-keygen and jq are there." >&2
   exit 0
 fi
 missing=()

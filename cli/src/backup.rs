@@ -84,15 +84,16 @@ pub(crate) async fn run(
     Ok(())
 }
 
+const WHO_MAY: &str = "A backup takes the right to list Keyrings and Envelopes, which the chart's restoreUsers and cluster \
+                       administrators have";
+
 async fn read<K>(cluster: &Cluster, everywhere: bool) -> Result<Vec<DynamicObject>, Failure>
 where
     K: Resource<DynamicType = ()> + DeserializeOwned,
 {
-    let listed = cluster.list::<K>(everywhere).await.map_err(|failure| match failure {
-        Failure::Denied(_) => failure.with(
-            "A backup takes the right to list Keyrings and Envelopes, as a cluster administrator has it",
-        ),
-        failure => failure,
+    let listed = cluster.list::<K>(everywhere).await.map_err(|failure| {
+        let denied = matches!(failure, Failure::Denied(_));
+        if denied { failure.with(WHO_MAY) } else { failure }
     })?;
     Ok(listed.into_iter().map(|listed| listed.raw).collect())
 }
@@ -107,17 +108,22 @@ fn warn_of_others(
     if everywhere {
         return;
     }
+    let text = |object: &DynamicObject, field: &str| {
+        object.data.pointer(field).and_then(Value::as_str).map(String::from)
+    };
     for vault in vaults {
-        let name = vault.metadata.name.as_deref().unwrap_or_default();
+        let name = vault.metadata.name.clone().unwrap_or_default();
         let all = vault.data.pointer("/status/connections").and_then(Value::as_u64).unwrap_or_default();
         let here = connections.iter().filter(|connection| {
-            connection.data.pointer("/spec/vault/name").and_then(Value::as_str) == Some(name)
+            let there =
+                text(connection, "/spec/vault/namespace").or_else(|| connection.metadata.namespace.clone());
+            text(connection, "/spec/vault/name").as_ref() == Some(&name) && there == vault.metadata.namespace
         });
         let elsewhere = all.saturating_sub(here.count() as u64);
         if elsewhere > 0 {
             desk.note(&format!(
-                "warning: {elsewhere} credentials of vault '{name}' are not in it: they lie in other namespaces, or name \
-                 no vault. -A saves all namespaces"
+                "warning: {elsewhere} credentials of vault '{name}' are not in it: they lie in other namespaces. -A saves \
+                 all namespaces"
             ));
         }
     }

@@ -34,6 +34,9 @@ pub(crate) struct Cluster {
 /// How often a write is tried again whose object only got another status meanwhile.
 const ATTEMPTS: usize = 5;
 
+/// How many objects are read at once.
+const PAGE: u32 = 500;
+
 /// How managedFields name this program.
 const FIELD_MANAGER: &str = "kubectl-coffer";
 
@@ -204,8 +207,16 @@ impl Cluster {
         } else {
             Api::namespaced_with(self.client.clone(), &self.namespace, &kind)
         };
-        let objects = within(async { Ok(api.list(&ListParams::default()).await?) }).await?;
-        Ok(objects.items.into_iter().map(|raw| read(raw, &kind)).collect())
+        let mut objects = Vec::new();
+        let mut page = ListParams::default().limit(PAGE);
+        loop {
+            let listed = within(async { Ok(api.list(&page).await?) }).await?;
+            objects.extend(listed.items.into_iter().map(|raw| read(raw, &kind)));
+            match listed.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => return Ok(objects),
+            }
+        }
     }
 }
 

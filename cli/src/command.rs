@@ -152,7 +152,7 @@ pub enum Verb {
     WhyNot(why_not::Arguments),
     /// Save the objects of vaults in one file: ciphertext, names and public keys
     #[command(
-        after_help = "Examples:\n  kubectl coffer backup -n team-a -f team-a.yaml\n  kubectl coffer backup -A -o json | gzip > vaults.json.gz\n\nIt takes a cluster administrator's rights. Keep the Secrets of the custodian apart from it."
+        after_help = "Examples:\n  kubectl coffer backup -n team-a -f team-a.yaml\n  kubectl coffer backup -A -o json | gzip > vaults.json.gz\n\nIt takes the right to list Keyrings and Envelopes, as the chart's restoreUsers have it. Keep the Secrets of the custodian apart from it."
     )]
     Backup(backup::Arguments),
     /// Make again what a backup holds and the cluster lacks

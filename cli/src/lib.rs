@@ -33,6 +33,7 @@ mod members;
 mod memberships;
 mod output;
 mod pages;
+pub mod parsers;
 mod pins;
 mod recover;
 mod restore;

@@ -6,8 +6,8 @@ mod opened;
 use std::path::PathBuf;
 
 use clap::Args;
-use coffer_crds::{Connection, Custody, Sharing, Subject, Vault, VaultMember};
-use coffer_policy::{identity::with_namespace, writes::owner_for};
+use coffer_crds::{Connection, Custody, Subject, Vault, VaultMember};
+use coffer_policy::{Caller, identity::with_namespace, writes::owner_for};
 use kube::ResourceExt as _;
 use serde_json::{Map, Value, json};
 
@@ -23,6 +23,7 @@ use crate::{
     pins::{self, Pin, Pins},
     sealing::{self, Place},
     set::in_effect,
+    subject::show,
     wait::{self, Look, Waiting},
 };
 use opened::{Opened, Saved};
@@ -64,6 +65,8 @@ pub(crate) async fn run(
         return Err(Failure::NotFound(String::from("this key opens nothing of it: nothing is made")));
     }
     let cluster = cluster.at(&saved.namespace());
+    let caller = cluster.caller().await?;
+    is_owner(&caller, &saved)?;
     nothing_is_there(&cluster, &saved).await?;
     let name = saved.vault.name_any();
     desk.confirm(
@@ -74,7 +77,6 @@ pub(crate) async fn run(
     init::bring_key(desk, &cluster, &name, &arguments.key, arguments.waiting).await?;
     let facts = Facts::of(&cluster, Some(&name)).await?;
     invite(desk, &cluster, &saved, &facts).await?;
-    let caller = cluster.caller().await?;
     let owner = owner_for(&caller, &facts.view(), "")?.name.clone();
     for credential in &opened.credentials {
         seal(desk, &cluster, &vault, &owner, credential, arguments.waiting).await?;
@@ -84,10 +86,33 @@ pub(crate) async fn run(
         opened.credentials.len()
     ))?;
     desk.note(
-        "Its members have to accept again; then give credentials back with kubectl coffer transfer. Whatever was sealed \
-         for Git before opens no more: seal it anew.",
+        "Its members have to accept again, and believe its new key first (kubectl coffer trust); then give credentials back \
+         with kubectl coffer transfer. Whatever was sealed for Git before opens no more: seal it anew.",
     );
     Ok(())
+}
+
+/// Whoever recovers owns what is made: it is for an owner by the register to do, and not for whoever has some key.
+fn is_owner(caller: &Caller, saved: &Saved<'_>) -> Result<(), Failure> {
+    let is_caller = |subject: &&Subject| match subject {
+        Subject::User(user) => user.name == caller.username,
+        Subject::Group(group) => caller.groups.contains(&group.name),
+        Subject::ServiceAccount(account) => {
+            let namespace = account.namespace.clone().unwrap_or_else(|| saved.namespace());
+            caller.username == format!("system:serviceaccount:{namespace}:{}", account.name)
+        }
+        Subject::External(_) => false,
+    };
+    if saved.owners().iter().any(is_caller) {
+        return Ok(());
+    }
+    let owners: Vec<_> = saved.owners().into_iter().map(|owner| show(owner, &saved.namespace())).collect();
+    Err(Failure::Denied(format!(
+        "'{}' is no owner of vault '{}' by its register: an owner recovers it ({}). Nothing is made",
+        caller.username,
+        saved.vault.name_any(),
+        owners.join(", ")
+    )))
 }
 
 /// What opens, and what does not and why.
@@ -98,15 +123,34 @@ fn told(desk: &mut Desk<'_>, saved: &Saved<'_>, opened: &Opened) -> Result<(), F
         );
     }
     let name = saved.vault.name_any();
-    desk.say(&format!(
+    let line = format!(
         "Vault '{name}' in namespace '{}', member '{}': this key opens {} of {} credentials.",
         saved.namespace(),
         opened.member,
         opened.credentials.len(),
         opened.credentials.len() + opened.closed.len()
-    ))?;
+    );
+    desk.say(&output::harmless(line.as_bytes()))?;
+    let names = |subjects: Vec<&Subject>| {
+        let shown: Vec<_> = subjects.into_iter().map(|subject| show(subject, &saved.namespace())).collect();
+        shown.join(", ")
+    };
+    let spec = &saved.vault.spec;
+    let roles: Vec<_> = spec.roles.iter().map(|role| role.name.as_str()).collect();
+    for line in [
+        format!("  owners    {}", names(saved.owners())),
+        format!(
+            "  settings  sharing {:?}, custody {:?}, roles of its own: {} (by the file, which nobody has signed)",
+            spec.sharing,
+            spec.custody,
+            if roles.is_empty() { String::from("none") } else { roles.join(", ") }
+        ),
+    ] {
+        desk.say(&output::harmless(line.as_bytes()))?;
+    }
     for credential in &opened.credentials {
-        desk.say(&format!("  opens     {}", output::harmless(credential.place().as_bytes())))?;
+        let line = format!("  opens     {}, for {}", credential.place(), credential.members.join(", "));
+        desk.say(&output::harmless(line.as_bytes()))?;
     }
     for (place, why) in &opened.closed {
         desk.say(&format!("  is lost   {}: {why}", output::harmless(place.as_bytes())))?;
@@ -121,6 +165,15 @@ async fn nothing_is_there(cluster: &Cluster, saved: &Saved<'_>) -> Result<(), Fa
         return Err(Failure::Conflict(format!(
             "vault '{name}' is there. If its keys are lost for good, and the backup holds what you want to keep, delete it \
              first: kubectl delete vault -n {namespace} {name}"
+        )));
+    }
+    let members: Vec<VaultMember> = cluster.all().await?;
+    if let Some(member) = members.iter().find(|member| member.spec.vault == name) {
+        return Err(Failure::Conflict(format!(
+            "member '{}' of the vault that is gone is there: delete it first, and all others of that vault: kubectl delete \
+             vaultmember -n {namespace} {}",
+            member.name_any(),
+            member.name_any()
         )));
     }
     for connection in &saved.connections {
@@ -147,6 +200,7 @@ async fn make_vault(
     let mut spec = serde_json::to_value(&saved.vault.spec).unwrap_or_default();
     if let Some(fields) = spec.as_object_mut() {
         fields.remove("lastWriter");
+        fields.insert("owners".into(), json!(saved.owners()));
     }
     let metadata =
         json!({"name": name, "labels": saved.vault.labels(), "annotations": saved.vault.annotations()});
@@ -186,6 +240,10 @@ async fn invite(
                 && !matches!(entry.subject, Subject::External(_))
         };
         if facts.members().any(same) {
+            continue;
+        }
+        if !saved.is_in_force(entry) {
+            desk.note(&format!("member '{}' was suspended or over, and is not invited again", entry.name));
             continue;
         }
         let before = saved.member(&entry.name);
@@ -233,26 +291,11 @@ async fn seal(
     spec.remove("lastWriter");
     spec.insert("owner".into(), json!(owner));
     spec.insert("sealedData".into(), json!(sealed));
-    if let Some(members) = members(connection, vault.spec.sharing) {
-        spec.insert("members".into(), json!(members));
-    }
+    spec.insert("members".into(), json!(credential.members));
     let metadata =
         json!({"name": name, "labels": connection.labels(), "annotations": connection.annotations()});
     let manifest = json!({"apiVersion": "coffer.dev/v1alpha1", "kind": "Connection", "metadata": metadata, "spec": spec});
     let made: Connection = there.create(manifest).await?;
     desk.note(&format!("credential '{}/{name}' is sealed anew", there.namespace));
     in_effect(desk, &there, waiting, &made).await
-}
-
-/// Whom a credential is listed for: its owner before was in scope without being listed.
-fn members(connection: &Connection, sharing: Sharing) -> Option<Vec<String>> {
-    let before = connection.spec.owner.clone();
-    let mut listed = match (&connection.spec.members, sharing) {
-        (Some(listed), _) if listed.iter().any(|name| name == "*") => return None,
-        (Some(listed), _) => listed.clone(),
-        (None, Sharing::Owner) => Vec::new(),
-        (None, Sharing::All) => return None,
-    };
-    listed.extend(before.filter(|owner| !listed.contains(owner)));
-    Some(listed)
 }

@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use clap::Args;
 use coffer_crds::{
-    Connection, Keyring, MemberPhase, Subject, Vault, VaultMember, annotations::RESTORE, conditions::reason,
+    Connection, Keyring, MemberPhase, Subject, Vault, VaultMember, VaultSpec, annotations::RESTORE,
+    conditions::reason,
 };
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Resource, ResourceExt as _, api::ObjectMeta};
@@ -14,8 +15,9 @@ use crate::{
     Failure,
     backup::file::Backup,
     cluster::{Cluster, Kind, within},
+    decision::is_of,
     desk::Desk,
-    output::{message, reason as reason_of},
+    output::{harmless, message, reason as reason_of},
     subject::show,
     wait::{self, Look, Waiting},
 };
@@ -39,6 +41,9 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     let backup = Backup::read(desk, &arguments.file)?;
     namespaces(cluster, &backup).await?;
+    for vault in &backup.vaults {
+        same_keys(cluster, vault, backup.keyring(vault)).await?;
+    }
     let mut count = Count::default();
     count.make(cluster, &backup.keyrings).await?;
     count.make(cluster, &backup.envelopes).await?;
@@ -55,7 +60,7 @@ pub(crate) async fn run(
     }
     for vault in &backup.vaults {
         let cluster = cluster.at(&vault.namespace().unwrap_or_default());
-        adopt(&cluster, &vault.name_any()).await?;
+        adopt(&cluster, vault).await?;
     }
     for vault in &backup.vaults {
         let cluster = cluster.at(&vault.namespace().unwrap_or_default());
@@ -127,27 +132,51 @@ fn afresh<K: Kind>(object: &K) -> K {
 
 fn refused<K: Resource<DynamicType = ()>>(namespace: &str, name: &str, failure: Failure) -> Failure {
     let what = format!("{} '{namespace}/{name}'", K::kind(&()));
-    match failure {
-        Failure::Denied(text) => Failure::Denied(format!(
-            "{what}: {text}. Who restores is named in the chart (restoreUsers) and has every right on the kinds of \
-             coffer.dev. What was made stays; run this again when that is so"
-        )),
-        Failure::Usage(text) => Failure::Usage(format!("{what}: {text}")),
-        failure => {
-            failure.with(&format!("It was about {what}; what was made stays, and running this again goes on"))
-        }
+    if let Failure::Denied(text) = &failure {
+        return Failure::Denied(format!(
+            "{what}: {text}. Who restores is named in the chart (restoreUsers), which gives the rights for it. What was made \
+             stays; run this again when that is so"
+        ));
     }
+    failure.with(&format!("It was about {what}; what was made stays, and running this again goes on"))
 }
 
-/// Says of the Vault that it takes the place of the one that its Keyring was written for.
-async fn adopt(cluster: &Cluster, name: &str) -> Result<(), Failure> {
-    let vault: Vault = cluster.get(name).await?;
-    let Some(keyring) = cluster.find::<Keyring>(name).await? else { return Ok(()) };
+/// A vault that was made anew has other keys, and its Keyring is in the place of the saved one: nothing of the backup would
+/// open under it.
+async fn same_keys(cluster: &Cluster, vault: &Vault, saved: Option<&Keyring>) -> Result<(), Failure> {
+    let cluster = cluster.at(&vault.namespace().unwrap_or_default());
+    let (name, namespace) = (vault.name_any(), &cluster.namespace);
+    let live = cluster.find::<Keyring>(&name).await?.map(|keyring| keyring.spec.vault_id);
+    let other = live.is_some() && live.as_ref() != saved.map(|keyring| &keyring.spec.vault_id);
+    if !other {
+        return Ok(());
+    }
+    Err(Failure::Conflict(format!(
+        "vault '{name}' in namespace '{namespace}' was made anew, with keys of its own: what the backup holds does not open \
+         under them. If nothing in it is needed: kubectl delete vault -n {namespace} {name}, and its credentials; then run \
+         this again. Nothing is done"
+    )))
+}
+
+/// Says of the Vault that it takes the place of the one that its Keyring was written for, if it is the one that was saved:
+/// whoever made another in between would choose what its members may.
+async fn adopt(cluster: &Cluster, saved: &Vault) -> Result<(), Failure> {
+    let name = saved.name_any();
+    let vault: Vault = cluster.get(&name).await?;
+    let Some(keyring) = cluster.find::<Keyring>(&name).await? else { return Ok(()) };
     if vault.metadata.uid.as_ref() == Some(&keyring.spec.vault_uid) {
         return Ok(());
     }
+    let asked = |vault: &Vault| VaultSpec { last_writer: None, ..vault.spec.clone() };
+    if asked(&vault) != asked(saved) {
+        return Err(Failure::Conflict(format!(
+            "vault '{name}' in namespace '{}' is another than the one that was saved: its spec differs, and the keys are not \
+             given to it. Look at it; delete it and run this again if it is not what you want",
+            cluster.namespace
+        )));
+    }
     let patch = json!({"metadata": {"annotations": {RESTORE: keyring.spec.vault_uid}}});
-    cluster.patch::<Vault>(name, &patch).await.map(drop)
+    cluster.patch::<Vault>(&name, &patch).await.map(drop)
 }
 
 async fn wait_for(
@@ -171,7 +200,7 @@ async fn wait_for(
                     status.connections.unwrap_or_default()
                 )),
             },
-            other => other,
+            other @ (Look::NotYet(_) | Look::Never(_)) => other,
         }
     };
     wait::until(desk, cluster, waiting, name, look).await.map(drop)
@@ -197,21 +226,17 @@ async fn report(
     ))?;
     for member in members.iter().filter(|member| !active(member)) {
         for line in again(member, &name, namespace) {
-            desk.say(&format!("  {line}"))?;
+            desk.say(&harmless(format!("  {line}").as_bytes()))?;
         }
     }
-    let of_vault = |connection: &&Connection| {
-        let reference = connection.spec.vault.clone().unwrap_or_default();
-        reference.name.as_ref() == Some(&name)
-            && reference.namespace.or_else(|| connection.namespace()).as_ref() == Some(namespace)
-    };
-    for saved in backup.connections.iter().filter(of_vault) {
+    for saved in backup.connections.iter().filter(|saved| is_of(saved, vault)) {
         let there = cluster.at(&saved.namespace().unwrap_or_default());
         let Some(live) = there.find::<Connection>(&saved.name_any()).await? else { continue };
         let conditions = live.status.unwrap_or_default().conditions;
         if !reason_of(&conditions).is_empty() {
             let (place, name) = (&there.namespace, saved.name_any());
-            desk.say(&format!("  credential '{place}/{name}' is not in effect: {}", message(&conditions)))?;
+            let line = format!("  credential '{place}/{name}' is not in effect: {}", message(&conditions));
+            desk.say(&harmless(line.as_bytes()))?;
         }
     }
     Ok(())

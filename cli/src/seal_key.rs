@@ -65,9 +65,14 @@ impl SealKey {
     /// Reads a saved one.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         let text = fs::read_to_string(path).map_err(|error| unreadable(path, &error))?;
-        serde_saphyr::from_str(&text).map_err(|_| {
+        Self::parse(&text).ok_or_else(|| {
             Failure::Usage(format!("{} is not what kubectl coffer seal-key prints", path.display()))
         })
+    }
+
+    /// Reads its text.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        serde_saphyr::from_str(text).ok()
     }
 }
 

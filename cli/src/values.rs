@@ -168,7 +168,7 @@ fn chomp(bytes: &[u8]) -> &[u8] {
 
 /// Lines `NAME=VALUE`, as `docker --env-file` and most shells read them: `#` begins a comment line, `export` may stand
 /// before, quotes around a value are taken off. Problems name the line and never its content.
-fn env_file(content: &[u8]) -> Result<Vec<(String, SecretBytes)>, String> {
+pub(crate) fn env_file(content: &[u8]) -> Result<Vec<(String, SecretBytes)>, String> {
     let text = std::str::from_utf8(content).map_err(|_| String::from("is not UTF-8"))?;
     let mut found = Vec::new();
     for (index, line) in text.lines().enumerate() {

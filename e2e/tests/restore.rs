@@ -98,6 +98,12 @@ async fn a_named_restore_user_writes_back_what_was_saved_and_nobody_else_does() 
         let said = mallory.run(["annotate", "vault", "team", &annotation]).refused().await?;
         assert!(said.contains("coffer.dev/restore is set by the chart's restoreUsers only"), "{said}");
         restorer.run(["annotate", "vault", "team", &annotation]).ok().await?;
+        // The ServiceAccount was there all along, and is the one that was accepted.
+        team.active("web").await?;
+        let sealed = team.ready("github").await?;
+        let envelope = ns.api::<Envelope>().get("github").await?.spec;
+        assert_eq!(Some(envelope.connection.uid), sealed.metadata.uid, "it is this Connection's now");
+        assert_eq!(envelope.version, 1, "the value is the same");
         // What he changes afterwards is judged as anybody's.
         let share =
             ["patch", "connection", "github", "--type", "merge", "-p", r#"{"spec":{"members":["*"]}}"#];

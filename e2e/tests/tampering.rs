@@ -250,7 +250,7 @@ async fn a_changed_intake_key_is_put_right() -> Result<()> {
         let forged = json!({"status": {"intakeKey": {"publicKey": STANDARD.encode(key)}}});
         let operator = format!("--as=system:serviceaccount:{NAMESPACE}:coffer-operator");
         let patch = ["patch", "vault", "team", "--subresource=status", "--type=merge", "-p"];
-        ns.kubectl().run(patch).arg(&forged.to_string()).arg(&operator).ok().await?;
+        ns.kubectl().run(patch).arg(forged.to_string()).arg(&operator).ok().await?;
         wait::object(&ns.api::<Vault>(), "team", "to be put right", wait::SOON, |found: Option<&Vault>| {
             let status: Option<&VaultStatus> = found.and_then(|found| found.status.as_ref());
             status.and_then(|status| status.intake_key.as_ref()) == Some(&truth)

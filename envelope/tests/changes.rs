@@ -296,7 +296,7 @@ fn a_self_member_is_wrapped_for_with_the_registers_key_only() {
 
 #[test]
 fn a_keyring_is_written_when_something_changed_and_reads_back_the_same() {
-    let mut vault = Vault::new("keyrings");
+    let vault = Vault::new("keyrings");
     let spec = vault.keyring.to_spec();
     assert_eq!((spec.revision, vault.keyring.changed()), (1, true));
     let mut reread = vault.custodian.open_keyring(&spec).unwrap();
@@ -340,7 +340,7 @@ fn a_keyring_that_is_adopted_begins_an_epoch_by_the_clock_and_remembers_who_its_
     let mut reread = vault.custodian.open_keyring(&spec).unwrap();
     assert_eq!(reread.restored_epoch(), Some(epoch));
     assert_eq!(reread.member("web").unwrap().uid, "web-again");
-    assert_eq!(reread.member("web").unwrap().former_uids, [web.uid.clone()]);
+    assert_eq!(reread.member("web").unwrap().former_uids, std::slice::from_ref(&web.uid));
     assert_eq!(reread.present_uid("web", &web.uid), "web-again");
     assert_eq!(reread.present_uid("web", "a stranger's"), "a stranger's");
     assert_eq!(reread.present_uid("ci", &web.uid), web.uid, "another member's uid says nothing");

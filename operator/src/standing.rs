@@ -118,7 +118,7 @@ pub fn by_spec(
         same_account(entry, account)?;
     }
     if vault.spec.custody == CustodyPolicy::SelfOnly && entry.custody == Custody::Brokered {
-        return Err(custody_refused());
+        return Err(custody_refused(member));
     }
     role(&vault.spec, &entry.role).ok_or_else(|| unknown_role(&entry.role))
 }
@@ -168,8 +168,12 @@ pub fn key_in_force(member: &VaultMember, entry: &RegisteredMember) -> Option<Me
 }
 
 /// The vault takes only members with a key of their own.
-pub fn custody_refused() -> Out {
-    let message = "the vault is custody: SelfOnly, and this member brought no key; accept with a public key";
+pub fn custody_refused(member: &VaultMember) -> Out {
+    let way_out = match member.spec.acceptance {
+        None => "brought no key; accept with a public key",
+        Some(_) => "accepted without a key, once and for all; delete it and invite again",
+    };
+    let message = format!("the vault is custody: SelfOnly, and this member {way_out}");
     Out::new(phase_after(Event::LoseGround), reason::CUSTODY_REFUSED, message)
 }
 

@@ -1,6 +1,6 @@
 //! The file of a backup: a `v1` List, in the order in which `kubectl create -f` may make it.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path};
 
 use coffer_crds::{Connection, Envelope, Keyring, Vault, VaultMember, annotations};
 use coffer_keys::SecretBytes;
@@ -8,7 +8,7 @@ use kube::{ResourceExt as _, api::DynamicObject};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
-use crate::{Failure, desk::Desk};
+use crate::{Failure, decision::is_of, desk::Desk};
 
 /// What is kept of an object's metadata: what its next incarnation has, too.
 const KEPT: [&str; 4] = ["name", "namespace", "labels", "annotations"];
@@ -73,7 +73,12 @@ impl Backup {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let list: Value = match serde_json::from_str(text) {
             Ok(list) => list,
-            Err(_) => serde_saphyr::from_str(text).map_err(|error| error.to_string())?,
+            Err(_) => {
+                // As large as the vaults are.
+                let mut options = serde_saphyr::Options::default();
+                options.budget = None;
+                serde_saphyr::from_str_with_options(text, options).map_err(|error| error.to_string())?
+            }
         };
         if list.get("kind") != Some(&json!("List")) {
             return Err(String::from("kind is not List"));
@@ -95,13 +100,24 @@ impl Backup {
         Ok(backup)
     }
 
-    /// Keeps what is of one namespace.
+    /// Keeps the vaults of one namespace, with all that is theirs wherever it lies.
     fn keep(&mut self, namespace: &str) {
-        self.keyrings.retain(|object| object.namespace().as_deref() == Some(namespace));
-        self.envelopes.retain(|object| object.namespace().as_deref() == Some(namespace));
-        self.members.retain(|object| object.namespace().as_deref() == Some(namespace));
-        self.vaults.retain(|object| object.namespace().as_deref() == Some(namespace));
-        self.connections.retain(|object| object.namespace().as_deref() == Some(namespace));
+        let is_here = |found: Option<String>| found.as_deref() == Some(namespace);
+        self.keyrings.retain(|object| is_here(object.namespace()));
+        self.members.retain(|object| is_here(object.namespace()));
+        self.vaults.retain(|object| is_here(object.namespace()));
+        let vaults = &self.vaults;
+        self.connections.retain(|connection| vaults.iter().any(|vault| is_of(connection, vault)));
+        let kept: BTreeSet<_> =
+            self.connections.iter().map(|kept| (kept.namespace(), kept.name_any())).collect();
+        self.envelopes.retain(|envelope| kept.contains(&(envelope.namespace(), envelope.name_any())));
+    }
+
+    /// The Keyring of a vault.
+    pub(crate) fn keyring(&self, vault: &Vault) -> Option<&Keyring> {
+        self.keyrings.iter().find(|keyring| {
+            keyring.name_any() == vault.name_any() && keyring.namespace() == vault.namespace()
+        })
     }
 }
 

@@ -2,16 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use coffer_crds::{Connection, Envelope, Keyring, RegisteredMember, Vault, VaultMember};
+use coffer_crds::{
+    Connection, Envelope, EnvelopeConnection, EnvelopeScope, EnvelopeSpec, Keyring, MemberPhase,
+    RegisteredMember, Subject, Vault, VaultMember,
+};
 use coffer_envelope::{
     EnvelopeError, OpenedItems, Place, SelfMember, key_hash, open_as_self, verify_keyring,
 };
 use coffer_keys::{VaultId, member_key::MemberSecretKey, signature::VaultPublicKey};
+use coffer_policy::roles::OWNER;
 use kube::ResourceExt as _;
 
 use crate::{
     Failure,
     backup::file::Backup,
+    decision::is_of,
     pins::{Pin, Pins},
 };
 
@@ -27,6 +32,8 @@ pub(super) struct Saved<'a> {
 /// A credential that opened.
 pub(super) struct Credential {
     pub(super) connection: Connection,
+    /// Whom it was for, as the vault's own key has signed it.
+    pub(super) members: Vec<String>,
     pub(super) values: OpenedItems,
 }
 
@@ -74,22 +81,16 @@ impl<'a> Saved<'a> {
             }
         };
         let (name, namespace) = (vault.name_any(), vault.namespace());
-        let is_its = |object: &&Keyring| object.name_any() == name && object.namespace() == namespace;
-        let keyring = backup.keyrings.iter().find(is_its).ok_or_else(|| {
+        let keyring = backup.keyring(vault).ok_or_else(|| {
             Failure::NotFound(format!(
                 "the backup holds no Keyring of vault '{name}': nothing opens without it"
             ))
         })?;
-        let of_vault = |connection: &&Connection| {
-            let reference = connection.spec.vault.clone().unwrap_or_default();
-            reference.name.as_ref() == Some(&name)
-                && (reference.namespace.or_else(|| connection.namespace())) == namespace
-        };
         let members = backup.members.iter();
         Ok(Self {
             vault,
             keyring,
-            connections: backup.connections.iter().filter(of_vault).collect(),
+            connections: backup.connections.iter().filter(|connection| is_of(connection, vault)).collect(),
             envelopes: backup
                 .envelopes
                 .iter()
@@ -108,6 +109,20 @@ impl<'a> Saved<'a> {
     /// The VaultMember of that name.
     pub(super) fn member(&self, name: &str) -> Option<&'a VaultMember> {
         self.members.iter().copied().find(|member| member.name_any() == name)
+    }
+
+    /// The owners by the register, which the vault's own key has signed.
+    pub(super) fn owners(&self) -> Vec<&'a Subject> {
+        let owners = self.keyring.spec.members.iter().filter(|entry| entry.role == OWNER);
+        owners.filter(|entry| self.is_in_force(entry)).map(|entry| &entry.subject).collect()
+    }
+
+    /// Whether a member was neither suspended nor over when the backup was made.
+    pub(super) fn is_in_force(&self, entry: &RegisteredMember) -> bool {
+        self.member(&entry.name).is_some_and(|member| {
+            let phase = member.status.as_ref().and_then(|status| status.phase);
+            !member.spec.suspended && phase == Some(MemberPhase::Active)
+        })
     }
 
     /// Opens everything that this key opens. The vault's own key must vouch for the register and for each Envelope.
@@ -148,12 +163,16 @@ impl<'a> Saved<'a> {
                 opened.closed.push((place(connection), String::from("the backup holds no Envelope of it")));
                 continue;
             };
-            let there =
-                Place { vault_id, custodian_key: &custodian_key, connection: &envelope.spec.connection };
+            // Where it lies is what is asked about; only the uid is the one that it names.
+            let (namespace, name) = at;
+            let uid = envelope.spec.connection.uid.clone();
+            let connection_at = EnvelopeConnection { namespace, name, uid };
+            let there = Place { vault_id, custodian_key: &custodian_key, connection: &connection_at };
             match open_as_self(&member, &wrapped.wrapped_keys, &there, &envelope.spec, None) {
                 Ok(values) => {
                     let connection = Connection::clone(connection);
-                    opened.credentials.push(Credential { connection, values });
+                    let members = scope_of(&envelope.spec);
+                    opened.credentials.push(Credential { connection, members, values });
                 }
                 Err(error) => opened.closed.push((place(connection), why(&error))),
             }
@@ -175,9 +194,20 @@ impl<'a> Saved<'a> {
     }
 }
 
+fn scope_of(envelope: &EnvelopeSpec) -> Vec<String> {
+    match &envelope.members {
+        EnvelopeScope::All(_) => vec![String::from("*")],
+        EnvelopeScope::Listed(members) => members.iter().map(|member| member.name.clone()).collect(),
+    }
+}
+
 fn why(error: &EnvelopeError) -> String {
     match error {
         EnvelopeError::OutsideScope | EnvelopeError::NoSlot => String::from("it is not for this member"),
-        other => other.to_string(),
+        EnvelopeError::Malformed(_)
+        | EnvelopeError::Displaced
+        | EnvelopeError::UnknownGeneration(_)
+        | EnvelopeError::NoSuchItem(_)
+        | EnvelopeError::Open(_) => error.to_string(),
     }
 }

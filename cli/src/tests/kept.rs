@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     values::wrapped,
-    world::{CONNECTIONS, GITHUB, MEMBERS, VAULT, VAULTS, World, github, list_of, member, status},
+    world::{CONNECTIONS, MEMBERS, VAULT, VAULTS, World, github, list_of, member, status},
 };
 use crate::{Failure, backup::file::Backup, random};
 
@@ -158,11 +158,21 @@ async fn a_members_own_key_opens_a_backup_without_any_custodian() {
     assert!(said.answer().contains("opens     team/github") && !said.answer().contains("ghp_"), "{said:?}");
     assert!(said.notes.contains("never seen on this machine"), "{said:?}");
 
-    // What is there is not written over.
-    let mut world = world.answering(("GET", GITHUB, 200, github()));
-    let (code, text) = world.run(&["recover", "--from", &file, "--yes"]).await.refused();
-    assert!(code == Failure::CONFLICT && text.contains("vault 'team' is there"), "{text}");
+    // Whoever recovers owns what is made.
+    let (code, said) = world.run(&["recover", "--from", &file, "--yes"]).await.refused();
+    assert!(code == Failure::DENIED && said.contains("'restorer' is no owner of vault 'team'"), "{said}");
     assert!(world.written().is_empty());
+
+    // An Envelope that lies under another name, to be sealed for whom that one is for, opens for nobody.
+    let mut moved: Value = serde_json::from_str(&text).expect("JSON");
+    for item in moved["items"].as_array_mut().expect("items") {
+        if ["Envelope", "Connection"].contains(&item["kind"].as_str().expect("a kind")) {
+            item["metadata"]["name"] = json!("public");
+        }
+    }
+    std::fs::write(&backup, moved.to_string()).expect("a file");
+    let said = world.run(&["recover", "--from", &file, "--dry-run"]).await;
+    assert!(said.answer().contains("this key opens 0 of 1 credentials"), "{said:?}");
 
     let stranger = MemberSecretKey::generate(MemberKeyKind::Ed25519, &mut random());
     let other = object("Envelope", "github", &wrapped(&mut world, &stranger, 1).envelope);
@@ -178,4 +188,47 @@ async fn a_members_own_key_opens_a_backup_without_any_custodian() {
     std::fs::write(&backup, forged.to_string()).expect("a file");
     let (code, text) = world.run(&["recover", "--from", &file, "--dry-run"]).await.refused();
     assert!(code == Failure::CONFLICT && text.contains("does not vouch for its Keyring"), "{text}");
+}
+
+/// Somebody who made the vault anew in between chooses what its members may: the keys are not given to that one.
+#[tokio::test]
+async fn a_vault_that_is_not_the_one_that_was_saved_gets_no_keys() {
+    let (mut world, _) = team();
+    let backup = world.path().join("team.json");
+    std::fs::write(&backup, saved(&mut world).await).expect("a file");
+    let file = backup.to_str().expect("a path").to_owned();
+    let keyring = object("Keyring", "team", &world.keyring.to_spec());
+    let key = MemberSecretKey::generate(MemberKeyKind::Ed25519, &mut random());
+    let envelope = object("Envelope", "github", &wrapped(&mut world, &key, 1).envelope);
+    let mut strangers = world.vault();
+    strangers["metadata"]["uid"] = json!("uid-again");
+    strangers["spec"]["roles"] = json!([{"name": "ci", "verbs": ["read"]}]);
+    let there = |what: &str| status(409, &format!("{what} already exists"));
+    let mut world = world
+        .answering(("POST", KEYRINGS, 201, keyring.clone()))
+        .answering(("POST", ENVELOPES, 201, envelope))
+        .answering(("POST", MEMBERS, 201, member("alice", "owner", "Active")))
+        .answering(("POST", VAULTS, 409, there("vault")))
+        .answering(("GET", VAULT, 200, strangers))
+        .answering(("POST", CONNECTIONS, 201, github()))
+        .answering(("GET", KEYRING, 200, keyring))
+        .answering((
+            "GET",
+            TEAM,
+            200,
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}}),
+        ));
+    let (code, text) = world.run(&["restore", &file]).await.refused();
+    assert!(code == Failure::CONFLICT && text.contains("its spec differs"), "{text}");
+    assert!(world.written().iter().all(|(method, ..)| method == "POST"), "nothing is annotated");
+
+    // One that has keys of its own is left alone from the start.
+    let mut other: Value =
+        serde_json::from_str(&std::fs::read_to_string(&backup).expect("a file")).expect("JSON");
+    other["items"][0]["spec"]["vaultID"] = json!("00112233445566778899aabbccddeeff");
+    std::fs::write(&backup, other.to_string()).expect("a file");
+    let before = world.written().len();
+    let (code, text) = world.run(&["restore", &file]).await.refused();
+    assert!(code == Failure::CONFLICT && text.contains("was made anew, with keys of its own"), "{text}");
+    assert_eq!(world.written().len(), before);
 }

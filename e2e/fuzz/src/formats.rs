@@ -15,7 +15,7 @@ use coffer_keys::{
     answer::AnswerPublicKey,
     hierarchy::SubjectRef,
     intake::{InputContext, IntakePublicKey, sealed_to},
-    member_key::{MemberKeyKind, MemberPublicKey, MemberSecretKey},
+    member_key::{MemberKeyKind, MemberPublicKey, MemberSecretKey, public_half},
     signature::{CheckedSignatures, VaultPublicKey},
 };
 use serde::Deserialize;
@@ -80,6 +80,15 @@ static VAULT: LazyLock<Vault> = LazyLock::new(|| {
 
 fn entries(data: &Data) -> impl Iterator<Item = (&str, &[u8])> {
     data.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
+}
+
+/// Private keys as they lie on people's machines. No passphrase: how long deriving a key takes is the file's to say.
+pub(crate) fn key_file(data: &[u8]) {
+    let key = MemberSecretKey::from_file(data, None);
+    let public = public_half(data);
+    if let (Ok(key), Ok(public)) = (key, public) {
+        assert!(*key.public() == public, "both are of one key");
+    }
 }
 
 /// Public keys, ids, suites, challenges and proofs, as people and clients write them.

@@ -21,8 +21,10 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 19] = [
+pub const TARGETS: [Target; 21] = [
     Target { name: "key_texts", run: formats::key_texts },
+    Target { name: "key_file", run: formats::key_file },
+    Target { name: "typed_files", run: coffer_cli::parsers::read_all },
     Target { name: "sealed_input", run: formats::sealed_input },
     Target { name: "envelope", run: formats::envelope },
     Target { name: "keyring", run: formats::keyring },

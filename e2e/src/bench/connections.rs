@@ -8,8 +8,9 @@ use crate::cluster::Cluster;
 use crate::namespace::Namespace;
 use crate::progress::step;
 use crate::team::{INJECTED, Team};
+use crate::wait;
 use anyhow::{Context, Result};
-use coffer_crds::{Connection, Envelope};
+use coffer_crds::{Connection, Envelope, Keyring, VaultMember};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::Api;
@@ -22,6 +23,8 @@ use std::time::{Duration, Instant};
 const AT_ONCE: usize = 16;
 /// How long any number of Connections may take.
 const ALL: Duration = Duration::from_secs(300);
+/// How long it may take to turn over the keys of the largest vault.
+const TURN_OVER: Duration = Duration::from_secs(1200);
 /// The size of an unrelated Secret.
 const SECRET: usize = 100_000;
 
@@ -57,7 +60,24 @@ async fn in_namespace(ns: &Namespace, team: &Team<'_>, sizes: &Sizes) -> Result<
     step(&format!("applying Connections up to {many}"), growing).await?;
     figures.push(one_more(ns, team, many, sizes.singles, &mut ready).await?);
     figures.extend(restarted(ns, many + sizes.singles, 15.0, None).await?);
+    figures.push(step("removing a member", turned_over(ns, team, many + sizes.singles)).await?);
     Ok(figures)
+}
+
+/// How a removal grows with the vault: from the delete to everything being sealed in the next epoch.
+async fn turned_over(ns: &Namespace, team: &Team<'_>, connections: usize) -> Result<Figure> {
+    team.workload("leaver").await?;
+    let keyrings = ns.api::<Keyring>();
+    let before = keyrings.get("team").await?.spec.current;
+    ns.api::<VaultMember>().delete("leaver", &DeleteParams::default()).await?;
+    let started = Instant::now();
+    wait::until("everything to be sealed under new keys", TURN_OVER, async || {
+        let keyring = keyrings.get("team").await?.spec;
+        Ok((keyring.current > before && keyring.epochs.len() == 1).then_some(()))
+    })
+    .await?;
+    let what = format!("removal of one of 3, {} Connections → all sealed anew", short(count(connections)));
+    Ok(Figure::new(what, started.elapsed().as_secs_f64(), "s"))
 }
 
 async fn all_ready(ns: &Namespace, team: &Team<'_>, number: usize, ready: &mut Ready) -> Result<Figure> {

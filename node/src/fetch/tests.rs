@@ -121,11 +121,12 @@ async fn patience_ends_with_the_broker_s_own_words_and_a_no_is_not_asked_again()
     let patience = Duration::from_millis(300);
     let error = broker.release_patiently(&connections(), &pod(), &pod_token(), patience).await.err().unwrap();
     assert_eq!(error.to_string(), "the audit log is not available");
-    let before = fake.asked().len();
-    fake.decide(|_| Answer::Refuse(404, "Credential 'github' not found", None));
+    // Another one: the first may still be reading what was given up.
+    let fake = FakeBroker::start(|_| Answer::Refuse(404, "Credential 'github' not found", None)).await;
+    let broker = fake.client();
     let error = broker.release_patiently(&connections(), &pod(), &pod_token(), Duration::from_secs(20)).await;
     assert_eq!(error.err(), Some(ReleaseError::NotFound("Credential 'github' not found".into())));
-    assert_eq!(fake.asked().len(), before + 1);
+    assert_eq!(fake.asked().len(), 1);
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use crate::{
     context::{Context, Judging, Keyrings, READ_TIMEOUT, ReconcileError},
     installation::custody::Custody,
     standing::Account,
+    vault::plan::restored,
 };
 
 /// The vault's keys, as far as they can be used.
@@ -153,6 +154,9 @@ fn of_vault(
         None => Keys::Absent,
         Some(keyring) if Some(&keyring.spec.vault_uid) != vault.metadata.uid.as_ref() => {
             Keys::Unusable(String::from("its Keyring belongs to another Vault"))
+        }
+        Some(keyring) if restored::is_older(&vault, &keyring) => {
+            Keys::Unusable(String::from("somebody has put an older Keyring back"))
         }
         Some(keyring) => match keyrings.open(custody, &keyring) {
             Ok(keys) => Keys::Open(keys, keyring),

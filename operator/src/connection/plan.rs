@@ -144,8 +144,8 @@ fn open<'k, 's>(
 ) -> Result<OpenEnvelope<'k, 's>, Finding> {
     let connection = &facts.connection;
     let uid = connection.uid().unwrap_or_default();
-    let restored = envelope.spec.connection.uid != uid;
-    if restored && !restored_with_vault(keys, &envelope.spec)? {
+    let displaced = envelope.spec.connection.uid != uid;
+    if displaced && !came_back_with(keys, connection, &envelope.spec) {
         let message = format!(
             "Envelope '{}' belongs to a Connection of uid {} that is gone; it is left as it is. Delete it if nothing in it is needed",
             envelope.name_any(),
@@ -169,20 +169,21 @@ fn open<'k, 's>(
             let advice = "restore it from a backup, or delete it and give the Connection its values again";
             Finding::invalid(reason::ENVELOPE_INVALID, format!("{error}; {advice}"))
         })?;
-    Ok(if restored { opened.adopted_by(&uid) } else { opened })
-}
-
-/// Whether an Envelope of another Connection object came back with its vault, and is this one's now. It is of an epoch
-/// from before the restore; what was sealed since belongs to the object that it names.
-fn restored_with_vault(keys: &OpenKeyring, envelope: &EnvelopeSpec) -> Result<bool, Finding> {
-    let Some(restored) = keys.restored_epoch().filter(|restored| envelope.epoch < *restored) else {
-        return Ok(false);
-    };
-    if keys.current() < restored {
+    if !displaced {
+        return Ok(opened);
+    }
+    if keys.restored_epoch() > Some(keys.current()) {
         let message = format!("restored; sealed anew as soon as epoch {} begins", keys.newest());
         return Err(Finding::pending(reason::PENDING, message));
     }
-    Ok(true)
+    Ok(opened.adopted_by(&uid))
+}
+
+/// Whether an Envelope of another Connection object came back with its vault, and is this one's now: it is of an epoch from
+/// before the restore, and of the same owner. What was sealed since belongs to the object that it names.
+fn came_back_with(keys: &OpenKeyring, connection: &Connection, envelope: &EnvelopeSpec) -> bool {
+    keys.restored_epoch() > Some(envelope.epoch)
+        && connection.spec.owner.as_ref() == Some(&envelope.owner.name)
 }
 
 /// A Connection with everything that is needed to seal for it.

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use coffer_crds::{ConnectionPhase, Envelope, Keyring, Vault, VaultMember};
+use coffer_crds::{ConnectionPhase, Envelope, Keyring, RegisteredMember, Vault, VaultMember};
 use coffer_envelope::Custodian;
 use coffer_policy::BreakGlass;
 use coffer_runtime::within;
@@ -68,6 +68,20 @@ impl Facts {
             .filter(move |member| member.spec.vault == name && member.metadata.deletion_timestamp.is_none())
     }
 
+    /// Whether somebody in the register is not among the members, or a register is about to be bound to them.
+    fn misses_a_member(&self) -> bool {
+        let Some(keyring) = &self.keyring else { return false };
+        let is_here = |entry: &RegisteredMember| {
+            self.members().any(|member| {
+                member.metadata.name.as_ref() == Some(&entry.name)
+                    && member.metadata.uid.as_ref() == Some(&entry.uid)
+            })
+        };
+        restored::is_asked(&self.vault, keyring)
+            || (Some(&keyring.spec.vault_uid) == self.vault.metadata.uid.as_ref()
+                && !keyring.spec.members.iter().all(is_here))
+    }
+
     /// Whether nothing seems to need the keys of older epochs any more.
     fn may_finish(&self) -> bool {
         let epochs = self.keyring.as_ref().and_then(|keyring| {
@@ -103,9 +117,10 @@ pub async fn fetch(vault: Arc<Vault>, context: &Context) -> Result<Option<Facts>
         keyring = within(READ_TIMEOUT, keyrings.get_opt(&key.name)).await?.map(Arc::new);
     }
     let mut facts = gather(vault, custodian, keyring, caches, context.judge());
-    if facts.keyring.as_ref().is_some_and(|keyring| restored::is_asked(&facts.vault, keyring)) {
-        // Nobody is taken for gone because a cache has not seen who came back.
+    if facts.misses_a_member() {
+        // Nobody is taken for gone because a cache has not seen them yet.
         facts.neighbours = read_members(&key.namespace, context).await?;
+        facts.accounts = accounts(&key, &facts.neighbours, caches);
     }
     if facts.may_finish() {
         // No key goes because a cache has not seen what needs it.
@@ -164,7 +179,8 @@ fn is_behind(caches: &Caches, keyring: &Keyring, envelope: &Envelope) -> bool {
         let connection = caches.connections.get(&Key::of(envelope));
         connection.is_some_and(|connection| {
             let phase = connection.status.as_ref().and_then(|status| status.phase);
-            connection.metadata.uid.as_ref() == Some(&envelope.spec.connection.uid)
+            let adopted = keyring.spec.restored_epoch.is_some_and(|restored| envelope.spec.epoch < restored);
+            (adopted || connection.metadata.uid.as_ref() == Some(&envelope.spec.connection.uid))
                 && connection.metadata.deletion_timestamp.is_none()
                 && phase != Some(ConnectionPhase::Invalid)
         })
@@ -187,12 +203,7 @@ pub fn gather(
         .iter()
         .map(|member| member.as_ref().clone())
         .collect();
-    let accounts = neighbours.iter().filter(|member| member.spec.vault == key.name).filter_map(|member| {
-        let account = Account::key(&member.spec.subject, &key.namespace)?;
-        let found = caches.accounts.get(&account)?;
-        Some((account, Account::of(&found)))
-    });
-    let accounts = accounts.collect();
+    let accounts = accounts(&key, &neighbours, caches);
     let vault_id = keyring.as_ref().map(|keyring| keyring.spec.vault_id.clone());
     let vault_id = vault_id.or_else(|| vault.status.as_ref()?.vault_id.clone());
     let envelopes = vault_id.map(|id| caches.envelopes.having(&id)).unwrap_or_default();
@@ -212,4 +223,15 @@ pub fn gather(
         break_glass: break_glass.clone(),
         vault,
     }
+}
+
+/// The ServiceAccounts that members of a vault stand for, as far as they exist.
+fn accounts(vault: &Key, neighbours: &[VaultMember], caches: &Caches) -> BTreeMap<Key, Account> {
+    let members = neighbours.iter().filter(|member| member.spec.vault == vault.name);
+    let accounts = members.filter_map(|member| {
+        let account = Account::key(&member.spec.subject, &vault.namespace)?;
+        let found = caches.accounts.get(&account)?;
+        Some((account, Account::of(&found)))
+    });
+    accounts.collect()
 }

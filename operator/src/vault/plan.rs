@@ -139,7 +139,8 @@ fn keyring(facts: &Facts, now: Timestamp, rng: &mut impl CryptoRng) -> Result<Ke
     }
     match custodian.open_keyring(&keyring.spec) {
         Ok(keys) if restored => restored::adopt(facts, keys, now, rng).map(Keys::Restored),
-        Ok(keys) => restored::is_the_newest(facts, &keys).map(|()| Keys::Known(keys)),
+        Ok(_) if restored::is_older(&facts.vault, keyring) => Err(restored::older()),
+        Ok(keys) => Ok(Keys::Known(keys)),
         Err(error) => {
             let message = format!(
                 "{error}; restore it, or the Secrets of the custodian that it was made under, from a backup; nothing is \

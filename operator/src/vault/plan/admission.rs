@@ -139,7 +139,7 @@ impl Judge<'_> {
             return Err(invited(reason::KEY_REFUSED, "the invite pins a key; accept with that one"));
         }
         if self.facts.vault.spec.custody == CustodyPolicy::SelfOnly {
-            return Err(Out { phase: MemberPhase::Invited, ..custody_refused() });
+            return Err(Out { phase: MemberPhase::Invited, ..custody_refused(member) });
         }
         if matches!(entry.subject, Subject::External(_)) {
             return Err(invited(reason::INVITED, "waiting for a public key or the first AccessToken"));

@@ -19,16 +19,17 @@ pub(crate) fn is_asked(vault: &Vault, keyring: &Keyring) -> bool {
         && vault.status.as_ref().is_none_or(|status| status.vault_id.is_none())
 }
 
-/// Whether nobody has put an older Keyring back: it is a valid one, of members and keys that are not any more.
-pub(super) fn is_the_newest(facts: &Facts, keys: &OpenKeyring) -> Result<(), Wanted> {
-    let known = facts.vault.status.as_ref().and_then(|status| status.key_epoch);
-    let Some(known) = known.filter(|known| *known > keys.newest()) else { return Ok(()) };
-    let message = format!(
-        "the Keyring is of epoch {}, and there was epoch {known} already: somebody has put an older one back. Put the \
-         newest back, or delete the Vault and its Connections and restore them whole; nothing is written meanwhile",
-        keys.newest()
-    );
-    Err(Wanted::not_ready(reason::KEYRING_INVALID, message))
+/// Whether somebody has put an older Keyring back: it is a valid one, of members and keys that are not any more.
+pub(crate) fn is_older(vault: &Vault, keyring: &Keyring) -> bool {
+    let known = vault.status.as_ref().and_then(|status| status.key_epoch);
+    known > keyring.spec.epochs.iter().map(|epoch| epoch.epoch).max()
+}
+
+/// What is said of it.
+pub(super) fn older() -> Wanted {
+    let message = "the Keyring is of an epoch that is over: somebody has put an older one back. Put the newest back, or \
+                   delete the Vault and its Connections and restore them whole; nothing is written meanwhile";
+    Wanted::not_ready(reason::KEYRING_INVALID, message)
 }
 
 /// What is said as long as nobody does.
@@ -86,7 +87,8 @@ fn no_other_owners(facts: &Facts, keys: &OpenKeyring) -> Result<(), Wanted> {
         return Ok(());
     }
     let message = format!(
-        "{} is no owner by the Keyring's register: restore the Vault as it was, and change its owners afterwards",
+        "{} is no owner by the Keyring's register: restore the Vault as it was, or without them, and change its \
+         owners afterwards",
         others.join(", ")
     );
     Err(Wanted::not_ready(reason::NOT_ADOPTED, message))

@@ -217,6 +217,38 @@ fn a_vault_of_other_owners_is_not_adopted() {
     assert!(message.contains("spec.owners[1]"), "{message}");
 }
 
+/// Another key than the register's is not the member's, whoever brings it under the name.
+#[test]
+fn a_member_that_comes_back_with_another_key_is_not_the_one_in_the_register() {
+    let backup = team();
+    let mut world = restored(&backup, &[]);
+    let key = MemberSecretKey::generate(MemberKeyKind::Ed25519, &mut rng());
+    let text = STANDARD.encode(key.public().as_bytes());
+    world.edit_member("bob", "velero", |member| {
+        member.spec.acceptance.as_mut().unwrap().public_key = Some(text);
+    });
+    annotate(&mut world, &backup.vault().uid().unwrap());
+    assert!(world.keyring().spec.members.iter().all(|entry| entry.name != "bob"));
+    assert_ne!(world.member_status("bob").phase, Some(MemberPhase::Active));
+    let slots = world.envelope("some").spec.slots.clone();
+    assert!(slots.iter().all(|slot| slot.name.as_deref() != Some("bob")), "{slots:?}");
+}
+
+/// Whoever makes a Connection of the name of one that did not come back has nothing of it, and takes nothing with it.
+#[test]
+fn an_envelope_that_came_back_alone_is_not_a_strangers() {
+    let backup = team();
+    let mut world = restored(&backup, &[]);
+    let gone = world.connection("everybody").as_ref().clone();
+    world.delete(|caches| &caches.connections, &Key::of(&gone));
+    annotate(&mut world, &backup.vault().uid().unwrap());
+    world.add_connection("everybody", None, &[("token", "mine")], "bob");
+    world.settle();
+    let status = world.connection("everybody").status.clone().unwrap();
+    assert_eq!(ready_of_connection(&status), ("False", "NotAdopted"));
+    assert_eq!(world.envelope("everybody").spec, backup.envelope("everybody").spec, "it is left as it is");
+}
+
 /// What was sealed after the restore belongs to the Connection that it names, and to no other of that name.
 #[test]
 fn an_envelope_from_after_the_restore_is_not_adopted_by_another_connection() {
@@ -253,6 +285,10 @@ fn an_older_keyring_that_is_put_back_is_told_of_and_nothing_is_written() {
     let (reason, message) = put_back(&mut world, before.clone());
     assert!(reason == "KeyringInvalid" && message.contains("an older one back"), "{message}");
     assert_eq!(world.keyring().spec, before, "it is left as evidence");
+    world.add_connection("later", None, &[("token", "3")], "alice");
+    world.settle();
+    let status = world.connection("later").status.clone().unwrap();
+    assert_eq!(ready_of_connection(&status), ("False", "VaultNotReady"), "nothing is sealed under its keys");
 
     let backup = team();
     let mut world = restored(&backup, &[]);
