@@ -183,6 +183,11 @@ impl Custodian {
         self.roots.get(&generation)
     }
 
+    /// Every generation of the root that is held, oldest first.
+    pub fn root_generations(&self) -> impl DoubleEndedIterator<Item = u64> {
+        self.roots.keys().copied()
+    }
+
     /// The newest generation of the root: what new Keyrings use.
     pub fn newest_root(&self) -> u64 {
         self.roots.last_key_value().map_or(0, |(generation, _)| *generation)
@@ -210,13 +215,28 @@ pub fn seal_secrets(
     let mut sealed = SealedCustody { custodian: BTreeMap::new(), brokered: BTreeMap::new() };
     for (generation, key) in custodian.roots.iter() {
         let wrapped = root.key(RootName::Custodian)?.wrap_custodian(key, rng);
-        sealed.custodian.insert(format!("{GENERATION}{generation}"), json(&wrapped));
+        sealed.custodian.insert(entry_name(*generation), json(&wrapped));
     }
     for (generation, key) in custodian.branches.0.iter() {
         let wrapped = root.key(RootName::Brokered)?.wrap_brokered(key, rng);
-        sealed.brokered.insert(format!("{GENERATION}{generation}"), json(&wrapped));
+        sealed.brokered.insert(entry_name(*generation), json(&wrapped));
     }
     Ok(sealed)
+}
+
+/// A new custodian root of this generation, for the data of [`CUSTODIAN_SECRET`]: what it is called there, and its bytes.
+/// It takes its place beside those that are there, which stay as they are.
+///
+/// # Errors
+/// [`CustodyError::NoRootKey`] when the root of trust was only given in part.
+pub fn seal_new_root(
+    generation: u64,
+    root: &RootOfTrust,
+    rng: &mut impl CryptoRng,
+) -> Result<(String, Vec<u8>), CustodyError> {
+    let key = CustodianRoot::generate(generation, rng);
+    let wrapped = root.key(RootName::Custodian)?.wrap_custodian(&key, rng);
+    Ok((entry_name(generation), json(&wrapped)))
 }
 
 /// Opens the operator's keys from the data of [`CUSTODIAN_SECRET`] and [`BROKERED_SECRET`].
@@ -261,13 +281,18 @@ fn open_generations<'a, K>(
         let generation = key
             .strip_prefix(GENERATION)
             .and_then(|generation| generation.parse::<u64>().ok())
-            .filter(|generation| format!("{GENERATION}{generation}") == key)
+            .filter(|generation| entry_name(*generation) == key)
             .ok_or_else(|| CustodyError::UnknownData { secret, key: key.chars().take(64).collect() })?;
         let wrap: Wrap = serde_json::from_slice(bytes).map_err(|_| CustodyError::NotAWrap(secret))?;
         let wrapped = encoding::unwrap(&wrap).map_err(|source| CustodyError::Malformed { secret, source })?;
         keys.push(open(generation, &wrapped).map_err(|source| CustodyError::Open { secret, source })?);
     }
     if keys.is_empty() { Err(CustodyError::Empty(secret)) } else { Ok(keys) }
+}
+
+/// What a generation is called in the data of a wrapped Secret.
+fn entry_name(generation: u64) -> String {
+    format!("{GENERATION}{generation}")
 }
 
 fn json(wrapped: &Wrapped) -> Vec<u8> {

@@ -40,6 +40,9 @@ pub enum EnvelopeError {
     /// Wrapped under a generation of the brokered branch that is not held.
     #[error("Envelope is wrapped under brokered branch generation {0}, which is not held")]
     UnknownGeneration(u64),
+    /// The custodian's slot is under a generation of the custodian root that is not held.
+    #[error("Envelope is sealed under custodian root generation {0}, which this installation does not hold")]
+    UnknownRoot(u64),
     /// No such item.
     #[error("Envelope has no item '{0}'")]
     NoSuchItem(String),

@@ -21,6 +21,7 @@ mod epochs;
 mod intake;
 mod proof;
 mod restored;
+mod root;
 
 /// An opened Keyring. Changes are made here and written with [`OpenKeyring::to_spec`].
 pub struct OpenKeyring {

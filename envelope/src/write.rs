@@ -97,7 +97,8 @@ impl OpenKeyring {
         }
         parsed.verify(self.public_key(), &CheckedSignatures::default())?;
         let slot = parsed.slot(SlotTo::Custodian).ok_or(OpenError)?;
-        let with = OpenWith::Key(self.custodian_wrapping_key());
+        let other = self.key_of_another_root(&slot.wrap.kid)?;
+        let with = OpenWith::Key(other.as_ref().unwrap_or_else(|| self.custodian_wrapping_key()));
         let data_key = parsed.open_slot(with, SlotTo::Custodian, self.public_key(), slot)?;
         Ok(OpenEnvelope { keyring: self, parsed, data_key, adopted_by: None })
     }
@@ -242,13 +243,17 @@ impl OpenEnvelope<'_, '_> {
         self.spec().items.keys().map(|name| Ok((name.clone(), self.item(name)?))).collect()
     }
 
-    /// What it needs so that exactly this access holds in the current epoch.
+    /// What it needs so that exactly this access holds in the current epoch. While an epoch waits, a custodian's slot of an
+    /// older root is left alone: that epoch seals everything anew, under the newest.
     ///
     /// # Errors
     /// [`SealError`] when a recipient is outside the scope or has no key.
     pub fn change(&self, access: &Access<'_>) -> Result<Change, SealError> {
-        let custodian = self.keyring.custodian_wrapping_key().kid().to_string();
-        access.change(self.spec(), self.keyring.current(), &custodian, self.keyring.branch_generation())
+        let keyring = self.keyring;
+        let present = self.parsed.slot(SlotTo::Custodian).filter(|_| keyring.newest() > keyring.current());
+        let custodian = present.map(|slot| slot.wrap.kid.clone());
+        let custodian = custodian.unwrap_or_else(|| keyring.custodian_wrapping_key().kid().to_string());
+        access.change(self.spec(), keyring.current(), &custodian, keyring.branch_generation())
     }
 
     /// The next version: new values under a new data key, in the current epoch. The advice to rotate at the

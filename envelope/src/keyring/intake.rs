@@ -33,19 +33,17 @@ impl OpenKeyring {
     /// Opens sealed input with the intake key that it names, if the Keyring still lists it.
     ///
     /// # Errors
-    /// [`KeyringError`]: malformed bytes by name, everything else as one.
+    /// [`KeyringError`]: malformed bytes and a root that is not held by name, everything else as one.
     pub fn open_sealed(&self, context: &InputContext<'_>, bytes: &[u8]) -> Result<SecretBytes, KeyringError> {
-        let kid = sealed_to(bytes)?;
-        let listed = self.intake.iter().find_map(|intake| {
-            let root = u64::try_from(intake.root).ok()?;
-            let generation = u64::try_from(intake.generation).ok()?;
-            (kid == Kid::Intake { root, generation }).then_some((root, generation))
+        let Kid::Intake { root, generation } = sealed_to(bytes)? else { return Err(OpenError.into()) };
+        // Told apart from all else: there is something to be done about it.
+        let held = self.custodian.held_root(root)?;
+        let is_listed = self.intake.iter().any(|intake| {
+            u64::try_from(intake.root) == Ok(root) && u64::try_from(intake.generation) == Ok(generation)
         });
-        let (root, generation) = listed.ok_or(OpenError)?;
-        let secret = self.custodian.held_root(root)?.intake_key(&self.vault_id, generation);
-        if context.vault_id != self.vault_id {
+        if !is_listed || context.vault_id != self.vault_id {
             return Err(OpenError.into());
         }
-        Ok(secret.open(context, bytes)?)
+        Ok(held.intake_key(&self.vault_id, generation).open(context, bytes)?)
     }
 }
