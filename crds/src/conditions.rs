@@ -79,7 +79,7 @@ pub mod reason {
         NO_ITEMS = "NoItems" on "Ready":
             "The Connection holds no item. Add one under `stringData` or `sealedData`.";
         SEALED_DATA_UNREADABLE = "SealedDataUnreadable" on "Ready":
-            "An item of `sealedData` does not open: it was sealed for another vault, namespace, name, owner or item, or it is damaged. Seal it again. The last good values stay.";
+            "An item of `sealedData` does not open: it was sealed for another vault, namespace, name, owner or item, to a custodian root that is gone, or it is damaged. Seal it again. The last good values stay.";
         TOO_LARGE = "TooLarge" on "Ready":
             "Over 64 items, 64 KiB an item or 256 KiB in all. The last good values stay.";
         EXPIRED = "Expired" on "Ready":

@@ -42,8 +42,9 @@ pub struct KeyringSpec {
     #[schemars(range(min = 1))]
     #[x_kube(validation = Rule::new("self >= oldSelf").message("a Keyring's revision never falls"))]
     pub revision: i64,
-    /// The generation of the custodian root that wraps these keys.
+    /// The generation of the custodian root that wraps these keys; never falls.
     #[schemars(range(min = 0))]
+    #[x_kube(validation = Rule::new("self >= oldSelf").message("a Keyring's root generation never falls"))]
     pub root_generation: i64,
     /// The generation of the brokered branch.
     #[schemars(range(min = 0))]

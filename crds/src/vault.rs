@@ -198,6 +198,10 @@ pub struct VaultStatus {
     /// How many Connections should get a new value at their provider (`ProviderRotationAdvised`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation_advised: Option<i64>,
+    /// How many Connections need an older generation of the custodian root than the vault: their `sealedData` is sealed to
+    /// it (`kubectl coffer reseal` ends that), or their Envelope is not sealed anew yet. Absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_to_older_roots: Option<i64>,
 }
 
 /// Where input for this vault is sealed to: an X-Wing public key, signed by the vault's signing key.

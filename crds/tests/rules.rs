@@ -285,9 +285,15 @@ fn envelope(version: i64, revision: i64, epoch: i64) -> Value {
 fn custody() -> Vec<Case> {
     let mut other = keyring(3, 2);
     other["vaultID"] = json!("ffffffffffffffffffffffffffffffff");
+    let rooted = |generation: i64| {
+        let mut keyring = keyring(3, 2);
+        keyring["rootGeneration"] = json!(generation);
+        keyring
+    };
     vec![
         update("Keyring", "a Keyring's vault id never changes", keyring(3, 2), keyring(4, 2), other),
         update("Keyring", "a Keyring's revision never falls", keyring(3, 2), keyring(3, 2), keyring(2, 2)),
+        update("Keyring", "a Keyring's root generation never falls", rooted(2), rooted(3), rooted(1)),
         update(
             "Keyring",
             "a Keyring's current epoch never falls",

@@ -134,6 +134,11 @@ where
         self.locked().index.get(term).map(|keys| keys.iter().cloned().collect()).unwrap_or_default()
     }
 
+    /// How many objects have this search term.
+    pub fn count_having(&self, term: &str) -> usize {
+        self.locked().index.get(term).map_or(0, BTreeSet::len)
+    }
+
     /// Takes in the API server's answer to a write of ours.
     pub fn written(&self, object: K) -> Option<Change<K>> {
         self.put(object)

@@ -13,6 +13,7 @@ use kube::{ResourceExt as _, core::PartialObjectMeta};
 use crate::{
     cache::{Cache, Key},
     triggers::{DEFAULT_TERM, Touched},
+    usage,
 };
 
 /// Label of RoleBindings that the operator made: the vault's name.
@@ -24,11 +25,11 @@ pub struct Caches {
     pub vaults: Cache<Vault>,
     /// All VaultMembers, by namespace and by ServiceAccount.
     pub members: Cache<VaultMember>,
-    /// All Connections, by vault, namespace, claim, owner and listed members.
+    /// All Connections, by vault, namespace, claim, owner, listed members and the roots that they need.
     pub connections: Cache<Connection>,
-    /// All Keyrings.
+    /// All Keyrings, by the root that they need.
     pub keyrings: Cache<Keyring>,
-    /// All Envelopes, by vault id.
+    /// All Envelopes, by vault id and by the root that they need.
     pub envelopes: Cache<Envelope>,
     /// Metadata of all ServiceAccounts.
     pub accounts: Cache<PartialObjectMeta<ServiceAccount>>,
@@ -47,8 +48,10 @@ impl Caches {
             }),
             members: Cache::new(member_terms),
             connections: Cache::new(connection_terms),
-            keyrings: Cache::new(|_| Vec::new()),
-            envelopes: Cache::new(|envelope| vec![envelope.spec.vault_id.clone()]),
+            keyrings: Cache::new(usage::of_keyring),
+            envelopes: Cache::new(|envelope| {
+                [vec![envelope.spec.vault_id.clone()], usage::of_envelope(envelope)].concat()
+            }),
             accounts: Cache::new(|_| Vec::new()),
             namespaces: Cache::new(|_| Vec::new()),
             bindings: Cache::new(|binding| {
@@ -172,6 +175,7 @@ fn connection_terms(connection: &Connection) -> Vec<String> {
     terms.extend(claim_terms(connection));
     terms.extend(connection.spec.owner.as_deref().map(member_term));
     terms.extend(connection.spec.members.iter().flatten().map(|name| member_term(name)));
+    terms.extend(usage::of_connection(connection));
     terms.sort();
     terms.dedup();
     terms

@@ -19,7 +19,10 @@ use crate::{
     apply::{WriteError, Writer},
     cache::Key,
     gates::Gates,
-    installation::{custody::Custody, guards::Standing},
+    installation::{
+        custody::{Custody, Sources},
+        guards::Standing,
+    },
     meters::{Meters, Outcome, Reconciled},
     report::Notice,
     watches::Watched,
@@ -118,14 +121,15 @@ impl Context {
     }
 }
 
-/// Keyrings that were opened before, by object and state: a vault's thousand Connections open it once.
+/// Keyrings that were opened before, by object and state and by what they were opened with: a vault's thousand Connections
+/// open it once.
 #[derive(Default)]
 pub struct Keyrings {
     opened: Mutex<HashMap<Key, Held>>,
 }
 
 struct Held {
-    state: (Option<String>, Option<String>),
+    state: (Option<String>, Option<String>, Arc<Sources>),
     keys: Result<Arc<OpenKeyring>, String>,
 }
 
@@ -135,17 +139,18 @@ impl Keyrings {
     /// # Errors
     /// That sentence.
     pub fn open(&self, custody: &Custody, keyring: &Keyring) -> Result<Arc<OpenKeyring>, String> {
-        let custodian = match custody {
-            Custody::Open(opened) => &opened.custodian,
+        let opened = match custody {
+            Custody::Open(opened) => opened,
             Custody::Unavailable(why) => return Err(why.to_string()),
             Custody::Unknown => return Err(String::from("the custodian root has not been looked at yet")),
         };
         let key = Key::of(keyring);
-        let state = (keyring.uid(), keyring.resource_version());
+        let state = (keyring.uid(), keyring.resource_version(), opened.sources().clone());
         if let Some(held) = self.locked().get(&key).filter(|held| held.state == state) {
             return held.keys.clone();
         }
-        let keys = custodian.open_keyring(&keyring.spec).map(Arc::new).map_err(|error| error.to_string());
+        let keys = opened.custodian.open_keyring(&keyring.spec);
+        let keys = keys.map(Arc::new).map_err(|error| error.to_string());
         self.locked().insert(key, Held { state, keys: keys.clone() });
         keys
     }

@@ -118,6 +118,7 @@ impl Installation {
         let namespace = &self.args.namespace;
         let keeper = Keeper::new(
             namespace,
+            self.args.root_generation,
             self.client.clone(),
             writer.clone(),
             publish,

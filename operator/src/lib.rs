@@ -5,6 +5,7 @@
 //! | [`caches`], [`cache`], [`watches`], [`triggers`], [`queue`] | what is known, and what a change concerns |
 //! | [`vault`] | a Vault, its Keyring, its members and their RoleBindings |
 //! | [`connection`] | a Connection and its Envelope |
+//! | [`usage`] | what still needs an older custodian root |
 //! | [`releases`] | requests that nobody answers, and those that are over |
 //! | [`installation`] | the custodian root, the certificates, and who trusts them |
 //! | [`standing`] | whether a member is in force: what both reconciles follow |
@@ -36,6 +37,7 @@ pub mod rotation;
 pub mod standing;
 pub mod triggers;
 pub mod uninstall;
+pub mod usage;
 pub mod vault;
 pub mod watches;
 #[cfg(test)]
@@ -107,6 +109,10 @@ pub struct Args {
     /// Which root of trust wraps the custodian root.
     #[arg(long, value_enum, default_value = "local")]
     pub root: Root,
+    /// Which generation of the custodian root is to be there. One above all that are there is made, and every vault's keys
+    /// are turned over under it; one below does nothing.
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub root_generation: u32,
     /// Who makes the serving certificates.
     #[arg(long, value_enum, default_value = "own")]
     pub certificates: Certificates,

@@ -1,6 +1,10 @@
 //! The operator's metrics. Names and labels are an interface; every label has a fixed set of values.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    time::Duration,
+};
 
 use coffer_runtime::Metrics;
 use prometheus_client::{
@@ -8,7 +12,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
 };
 
-use crate::rotation::Step;
+use crate::{rotation::Step, usage};
 
 /// What is reconciled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -32,6 +36,13 @@ pub enum Outcome {
     Conflict,
     /// It failed and is tried again later.
     Error,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RootLabels {
+    /// One of those that are held: as many as somebody asked for, one by one.
+    generation: u64,
+    kind: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -64,6 +75,9 @@ pub struct Meters {
     seconds: Family<KindLabel, Histogram>,
     writes: Family<WriteLabels, Counter>,
     custodian: Gauge,
+    root: Gauge,
+    roots_needed: Family<RootLabels, Gauge>,
+    roots_told: Arc<Mutex<BTreeSet<u64>>>,
     guards: Gauge,
     leader: Gauge,
     certificate_expiry: Gauge<f64, AtomicU64>,
@@ -95,6 +109,18 @@ impl Meters {
                 "1 while the custodian root is open, 0 otherwise",
                 Gauge::default(),
             ),
+            root: metrics.register(
+                "operator_root_generation",
+                "The newest generation of the custodian root that is held; 0 before it is open",
+                Gauge::default(),
+            ),
+            roots_needed: metrics.register(
+                "operator_root_needed_by",
+                "How many Keyrings, Envelopes and Connections need a generation of the custodian root, by generation and \
+                 kind; a generation without any may go",
+                Family::default(),
+            ),
+            roots_told: Arc::default(),
             guards: metrics.register(
                 "operator_guards_as_shipped",
                 "1 while admission policies, their bindings and webhook configurations are as the chart ships them; \
@@ -126,6 +152,30 @@ impl Meters {
         self.write("Keyring", "update");
         self.not_authorized(Reconciled::Vault);
         self.turned(Step::Begin);
+        self.roots_needed(&[(1, [0, 0, 0])].into());
+    }
+
+    /// Says which generation of the custodian root is the newest.
+    pub fn newest_root(&self, generation: u64) {
+        self.root.set(i64::try_from(generation).unwrap_or(i64::MAX));
+    }
+
+    /// Says how many objects of each of [`usage::KINDS`] need each generation of the custodian root that is held; of others
+    /// nothing any more.
+    pub fn roots_needed(&self, counted: &BTreeMap<u64, [usize; 3]>) {
+        let mut told = self.roots_told.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in told.iter().copied().filter(|told| !counted.contains_key(told)) {
+            for kind in usage::KINDS {
+                self.roots_needed.remove(&RootLabels { generation: gone, kind });
+            }
+        }
+        for (generation, counts) in counted {
+            for (kind, count) in usage::KINDS.into_iter().zip(counts) {
+                let labels = RootLabels { generation: *generation, kind };
+                self.roots_needed.get_or_create(&labels).set(i64::try_from(*count).unwrap_or(i64::MAX));
+            }
+        }
+        *told = counted.keys().copied().collect();
     }
 
     /// Counts one step of a turn-over.

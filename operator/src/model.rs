@@ -46,6 +46,8 @@ enum Deed {
     Confine,
     /// New keys are asked for.
     Request,
+    /// The custodian root is turned over.
+    Root,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -98,6 +100,8 @@ struct View {
     takeovers: u8,
     epochs: Vec<i64>,
     current: i64,
+    /// The newest custodian root that is held, and the one that the Keyring is wrapped under.
+    roots: (u64, i64),
     register: BTreeSet<String>,
     /// Phase and wrapped epochs of each VaultMember.
     members: BTreeMap<String, (Option<String>, Vec<i64>)>,
@@ -119,6 +123,8 @@ struct Sealed {
     epoch: i64,
     version: i64,
     listed: Option<Vec<String>>,
+    /// The key that the custodian's slot is under.
+    custodian: String,
     slots: Vec<String>,
     advised: Vec<String>,
 }
@@ -187,6 +193,7 @@ impl State {
             takeovers: 0,
             epochs: Vec::new(),
             current: 0,
+            roots: (0, 0),
             register: BTreeSet::new(),
             members: BTreeMap::new(),
             envelopes: BTreeMap::new(),
@@ -206,6 +213,7 @@ impl State {
         let keyring = world.keyring();
         view.epochs = keyring.spec.epochs.iter().map(|epoch| epoch.epoch).collect();
         view.current = keyring.spec.current;
+        view.roots = (world.newest_root(), keyring.spec.root_generation);
         view.register = keyring.spec.members.iter().map(|entry| entry.name.clone()).collect();
         view.members = world
             .caches
@@ -279,6 +287,7 @@ impl State {
             Deed::Confine => {
                 world.edit_member("job", "alice", |member| member.spec.role = String::from("narrow"));
             }
+            Deed::Root => world.grow_root(2),
             Deed::Request => {
                 world.now += k8s_openapi::jiff::SignedDuration::from_secs(5);
                 let now = world.now;
@@ -496,6 +505,18 @@ fn a_suspension_and_its_end_while_a_value_is_set() {
 #[test]
 fn a_role_is_narrowed_while_a_value_is_set() {
     check(&[Deed::Confine, Deed::Set], 1);
+}
+
+/// C25.
+#[test]
+fn another_custodian_root_while_somebody_joins_and_a_value_is_set() {
+    check(&[Deed::Root, Deed::Invite, Deed::Set], 1);
+}
+
+#[test]
+fn another_custodian_root_while_somebody_is_removed_and_a_scope_narrowed() {
+    check(&[Deed::Root, Deed::Remove], 2);
+    check(&[Deed::Root, Deed::Remove, Deed::Narrow], 0);
 }
 
 #[test]

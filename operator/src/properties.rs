@@ -41,6 +41,7 @@ enum Step {
     LoseEnvelope(usize),
     Pass(i64),
     Stranger(usize),
+    Root,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -65,6 +66,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => connection.clone().prop_map(Step::LoseEnvelope),
         1 => (1i64..60).prop_map(Step::Pass),
         1 => connection.prop_map(Step::Stranger),
+        1 => Just(Step::Root),
     ]
 }
 
@@ -108,6 +110,7 @@ impl History {
         let has =
             |world: &World, name: &str| world.caches.connections.get(&Key::new("team-a", name)).is_some();
         match step {
+            Step::Root => world.grow_root(world.newest_root() + 1),
             Step::MakeAccount(at) if !has_account(world, ACCOUNTS[*at]) => {
                 world.add_account("team-a", ACCOUNTS[*at])
             }

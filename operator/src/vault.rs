@@ -17,6 +17,7 @@ use crate::{
     installation::guards::Standing,
     meters::{Outcome, Reconciled},
     report::until,
+    usage,
 };
 
 /// Reconciles one Vault.
@@ -57,6 +58,9 @@ async fn look(vault: Arc<Vault>, context: &Context) -> Result<(Outcome, Action),
     apply::apply(&facts, plan.writes, context).await?;
     if let Some(step) = plan.step {
         context.meters.turned(step);
+    }
+    if let Ok(custodian) = &facts.custodian {
+        usage::count(&context.watched.caches, custodian, &context.meters);
     }
     context.announce(facts.vault.object_ref(&()), plan.notices);
     Ok((

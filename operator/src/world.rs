@@ -4,14 +4,17 @@
 
 mod branching;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use coffer_crds::{
     Author, Connection, ConnectionStatus, Envelope, Keyring, Subject, Vault, VaultMember, VaultMemberStatus,
     VaultStatus,
 };
-use coffer_envelope::{Branches, Custodian, OpenKeyring};
+use coffer_envelope::{
+    Branches, Custodian, OpenKeyring,
+    custody::{RootOfTrust, open_custodian, seal_new_root, seal_secrets},
+};
 use coffer_keys::intake::{InputContext, IntakePublicKey};
 use coffer_policy::BreakGlass;
 use k8s_openapi::{
@@ -142,6 +145,30 @@ impl World {
         STANDARD.encode(key.seal(&context, value.as_bytes(), &mut rng()))
     }
 
+    /// The custodian root is turned over: a newer generation beside those that are held.
+    pub(crate) fn grow_root(&mut self, generation: u64) {
+        self.with_roots(|sealed, trust| {
+            sealed.extend([seal_new_root(generation, trust, &mut rng()).unwrap()])
+        });
+    }
+
+    /// A generation of the custodian root is taken out of its Secret.
+    pub(crate) fn lose_root(&mut self, generation: u64) {
+        self.with_roots(|sealed, _| drop(sealed.remove(&format!("generation-{generation}"))));
+    }
+
+    /// Reads the custodian's Secret with other data, as the keeper of the root does.
+    fn with_roots(&mut self, change: impl FnOnce(&mut BTreeMap<String, Vec<u8>>, &RootOfTrust)) {
+        let Custody::Open(opened) = &self.custody else { panic!("no custodian") };
+        let trust = RootOfTrust::generate_local(&mut rng());
+        let mut sealed = seal_secrets(&opened.custodian, &trust, &mut rng()).unwrap();
+        change(&mut sealed.custodian, &trust);
+        let [roots, branches] = [&sealed.custodian, &sealed.brokered]
+            .map(|data| data.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())));
+        self.custody = Custody::Open(Opened::of(open_custodian(&trust, roots, branches).unwrap()));
+        self.keyrings.forget();
+    }
+
     pub(crate) fn vault(&self) -> Arc<Vault> {
         self.caches.vaults.get(&main_vault()).unwrap()
     }
@@ -158,6 +185,12 @@ impl World {
     pub(crate) fn branches(&self) -> Branches {
         let Custody::Open(opened) = &self.custody else { panic!("no custodian") };
         opened.custodian.branches().clone()
+    }
+
+    /// The newest generation of the custodian root.
+    pub(crate) fn newest_root(&self) -> u64 {
+        let Custody::Open(opened) = &self.custody else { panic!("no custodian") };
+        opened.custodian.newest_root()
     }
 
     pub(crate) fn member(&self, name: &str) -> Arc<VaultMember> {

@@ -1,19 +1,27 @@
 //! The custodian root of this installation: made at the first start, then never replaced by itself.
 //!
-//! Whatever is gone while anything depends on it is missing, and said to be missing; nothing is made in its place. The
-//! three Secrets are immutable, so that even a mistake here could not overwrite one.
+//! Whatever is gone while anything depends on it is missing, and said to be missing; nothing is made in its place. Two of
+//! the three Secrets are immutable, so that even a mistake here could not overwrite one. The third gains a root when a
+//! newer generation is asked for (`growth`); the policy `coffer-custodian-root` lets the operator only add to it.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+mod growth;
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use coffer_crds::Keyring;
 use coffer_envelope::custody::{
     BROKERED_SECRET, Branches, CUSTODIAN_SECRET, Custodian, CustodyError, ROOT_SECRET, RootOfTrust,
-    open_branch, open_custodian, seal_secrets,
+    open_branch, open_custodian, seal_new_root, seal_secrets,
 };
 use coffer_keys::hierarchy::CustodianRoot;
 use coffer_runtime::{CallError, Check, within};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use kube::{Api, Client, api::ListParams};
+use kube::{Api, Client, ResourceExt as _, api::ListParams, core::DeserializeGuard};
 use serde_json::{Map, Value, json};
 use tokio::sync::watch;
 
@@ -23,6 +31,7 @@ use crate::{
     context::rng,
     meters::Meters,
 };
+use growth::{Growth, growth};
 
 /// How soon a Secret that is gone, or back, is noticed. They are read by name; there is no right to watch Secrets.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -41,20 +50,27 @@ pub enum Custody {
     Unavailable(Arc<str>),
 }
 
-/// The custodian root, and which Secrets it came from. They are immutable, so their uids tell one root from another.
+/// uid and resourceVersion of each of the three Secrets: what tells one custodian root from another.
+pub type Sources = [(Option<String>, Option<String>); 3];
+
+/// The custodian root, and which Secrets it came from.
 #[derive(Clone)]
 pub struct Opened {
     /// The keys.
     pub custodian: Custodian,
-    /// The uids of the three Secrets.
-    secrets: [Option<String>; 3],
+    sources: Arc<Sources>,
 }
 
 impl Opened {
+    /// Which Secrets, in which state, the keys are from.
+    pub fn sources(&self) -> &Arc<Sources> {
+        &self.sources
+    }
+
     /// Keys that did not come from Secrets: for tests.
     #[cfg(test)]
     pub(crate) fn of(custodian: Custodian) -> Self {
-        Self { custodian, secrets: [None, None, None] }
+        Self { custodian, sources: Arc::default() }
     }
 }
 
@@ -71,7 +87,7 @@ impl fmt::Debug for Custody {
 impl Custody {
     fn is_as(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Open(a), Self::Open(b)) => a.secrets == b.secrets,
+            (Self::Open(a), Self::Open(b)) => a.sources == b.sources,
             (Self::Unavailable(a), Self::Unavailable(b)) => a == b,
             (Self::Unknown, Self::Unknown) => true,
             (Self::Unknown | Self::Open(_) | Self::Unavailable(_), _) => false,
@@ -141,24 +157,30 @@ pub enum LookError {
 /// Keeper of the custodian root.
 pub struct Keeper {
     namespace: String,
+    root_generation: u32,
     client: Client,
     writer: Writer,
     custody: watch::Sender<Custody>,
     check: Check,
     meters: Meters,
+    /// What was last said of the generations.
+    told: Mutex<Growth>,
 }
 
 impl Keeper {
-    /// For the installation in `namespace`; `check` is met while the root is open.
+    /// For the installation in `namespace`, which is to have this generation of the root; `check` is met while the root is
+    /// open.
     pub fn new(
         namespace: &str,
+        root_generation: u32,
         client: Client,
         writer: Writer,
         custody: watch::Sender<Custody>,
         check: Check,
         meters: Meters,
     ) -> Self {
-        Self { namespace: String::from(namespace), client, writer, custody, check, meters }
+        let (namespace, told) = (String::from(namespace), Mutex::new(Growth::Settled));
+        Self { namespace, root_generation, client, writer, custody, check, meters, told }
     }
 
     /// Works until it is dropped.
@@ -179,7 +201,7 @@ impl Keeper {
         matches!(*self.custody.borrow(), Custody::Open(_))
     }
 
-    /// Looks once, and makes what a first start makes.
+    /// Looks once, and makes what a first start makes, or a generation that is asked for.
     ///
     /// # Errors
     /// [`LookError`].
@@ -195,15 +217,82 @@ impl Keeper {
             keyrings: !complete && self.keyrings_exist().await?,
         };
         match plan(facts) {
-            Step::Open => Ok(open([root, custodian, brokered])),
+            Step::Open => self.opened([root, custodian, brokered]).await,
             Step::Make { .. } => self.make(root, brokered).await,
             Step::Missing(absent) => Ok(Custody::Unavailable(missing(&absent, &self.namespace).into())),
         }
     }
 
+    /// Opens what is there, with one generation more if that is asked for.
+    async fn opened(&self, secrets: [Option<Secret>; 3]) -> Result<Custody, LookError> {
+        let found = open(&secrets);
+        let (Custody::Open(opened), [Some(root), Some(custodian), brokered]) = (&found, &secrets) else {
+            return Ok(found);
+        };
+        let (asked, newest) = (u64::from(self.root_generation), opened.custodian.newest_root());
+        let in_use = if asked > newest { self.newest_in_use().await? } else { newest };
+        let growth = growth(asked, newest, in_use, custodian.immutable == Some(true));
+        self.tell(growth);
+        let Growth::Make(generation) = growth else { return Ok(found) };
+        if let Err(error) = self.add_root(generation, root, custodian).await {
+            // What is there goes on meanwhile.
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, generation, "the custodian root could not be turned over; trying again");
+            return Ok(found);
+        }
+        tracing::info!(
+            generation,
+            "a new generation of the custodian root is made; keep a new copy of Secret coffer-custodian"
+        );
+        // Read back rather than trusted.
+        let custodian = self.read(CUSTODIAN_SECRET).await?;
+        Ok(open(&[Some(root.clone()), custodian, brokered.clone()]))
+    }
+
+    /// Adds a root to the Secret, in the very state that was read. Those that are there stay byte for byte.
+    async fn add_root(&self, generation: u64, root: &Secret, custodian: &Secret) -> Result<(), LookError> {
+        let trust = RootOfTrust::from_local_secret(entries(root)).map_err(LookError::Seal)?;
+        let (name, sealed) = seal_new_root(generation, &trust, &mut rng()).map_err(LookError::Seal)?;
+        let data = entries(custodian).chain([(name.as_str(), sealed.as_slice())]);
+        let mut fields = fields(CUSTODIAN_SECRET, data);
+        fields["metadata"]["uid"] = json!(custodian.uid());
+        fields["metadata"]["resourceVersion"] = json!(custodian.resource_version());
+        let key = Key::new(&self.namespace, CUSTODIAN_SECRET);
+        self.writer.apply::<Secret>(&key, fields, false).await?;
+        Ok(())
+    }
+
+    /// The newest generation that a Keyring is wrapped under, as the API server has them now.
+    async fn newest_in_use(&self) -> Result<u64, LookError> {
+        const PAGE: u32 = 500;
+        let keyrings: Api<DeserializeGuard<Keyring>> = Api::all(self.client.clone());
+        let (mut params, mut newest) = (ListParams::default().limit(PAGE), 0);
+        loop {
+            let page = within(READ_TIMEOUT, keyrings.list(&params)).await;
+            let page = page.map_err(|error| LookError::Read("Keyrings", error))?;
+            let read = page.items.iter().filter_map(|found| found.0.as_ref().ok());
+            let roots = read.filter_map(|keyring| u64::try_from(keyring.spec.root_generation).ok());
+            newest = roots.max().unwrap_or(0).max(newest);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => params = params.continue_token(&token),
+                None => return Ok(newest),
+            }
+        }
+    }
+
+    /// Logs how the generations stand, when that is news.
+    fn tell(&self, growth: Growth) {
+        let before =
+            std::mem::replace(&mut *self.told.lock().unwrap_or_else(PoisonError::into_inner), growth);
+        if before != growth {
+            growth.log();
+        }
+    }
+
     /// Makes what is absent; the custodian root is written last, as the mark that all was made.
     async fn make(&self, root: Option<Secret>, brokered: Option<Secret>) -> Result<Custody, LookError> {
-        let (trust, custodian) = match generate(root.as_ref(), brokered.as_ref()) {
+        let first = u64::from(self.root_generation);
+        let (trust, custodian) = match generate(first, root.as_ref(), brokered.as_ref()) {
             Ok(made) => made,
             Err(error) => return Ok(unusable(&error)),
         };
@@ -222,7 +311,7 @@ impl Keeper {
         );
         // Read back rather than trusted: what is used is what is stored.
         let (root, custodian) = (self.read(ROOT_SECRET).await?, self.read(CUSTODIAN_SECRET).await?);
-        Ok(open([root, custodian, self.read(BROKERED_SECRET).await?]))
+        Ok(open(&[root, custodian, self.read(BROKERED_SECRET).await?]))
     }
 
     async fn read(&self, name: &'static str) -> Result<Option<Secret>, LookError> {
@@ -242,22 +331,16 @@ impl Keeper {
         name: &str,
         data: impl Iterator<Item = (&'a str, &'a [u8])>,
     ) -> Result<(), WriteError> {
-        let data: Map<String, Value> =
-            data.map(|(key, bytes)| (String::from(key), json!(ByteString(bytes.to_vec())))).collect();
-        let fields = json!({
-            "metadata": {"labels": {MANAGED_BY: MANAGER, "app.kubernetes.io/part-of": "coffer"}},
-            "type": "Opaque",
-            "immutable": true,
-            "data": data,
-        });
-        self.writer.apply::<Secret>(&Key::new(&self.namespace, name), fields, false).await.map(drop)
+        let key = Key::new(&self.namespace, name);
+        self.writer.apply::<Secret>(&key, fields(name, data), false).await.map(drop)
     }
 
     fn publish(&self, found: Custody) {
         match &found {
-            Custody::Open(_) => {
+            Custody::Open(opened) => {
                 self.check.ready();
                 self.meters.custodian_available(true);
+                self.meters.newest_root(opened.custodian.newest_root());
             }
             Custody::Unavailable(why) => {
                 self.check.not_ready(why.as_ref());
@@ -273,8 +356,24 @@ impl Keeper {
     }
 }
 
+/// What is applied of one of the three Secrets. Only the custodian's can grow.
+fn fields<'a>(name: &str, data: impl Iterator<Item = (&'a str, &'a [u8])>) -> Value {
+    let data: Map<String, Value> =
+        data.map(|(key, bytes)| (String::from(key), json!(ByteString(bytes.to_vec())))).collect();
+    let mut fields = json!({
+        "metadata": {"labels": {MANAGED_BY: MANAGER, "app.kubernetes.io/part-of": "coffer"}},
+        "type": "Opaque",
+        "data": data,
+    });
+    if name != CUSTODIAN_SECRET {
+        fields["immutable"] = json!(true);
+    }
+    fields
+}
+
 /// New keys under the root of trust that is there, or a new one, and with the branch that is there, or a new one.
 fn generate(
+    first: u64,
     root: Option<&Secret>,
     brokered: Option<&Secret>,
 ) -> Result<(RootOfTrust, Custodian), CustodyError> {
@@ -286,18 +385,21 @@ fn generate(
         Some(secret) => open_branch(&trust, entries(secret))?,
         None => Branches::generate(&mut rng()),
     };
-    Ok((trust, Custodian::new([CustodianRoot::generate(1, &mut rng())], branches)))
+    Ok((trust, Custodian::new([CustodianRoot::generate(first, &mut rng())], branches)))
 }
 
-fn open(secrets: [Option<Secret>; 3]) -> Custody {
-    let [root, custodian, brokered] = &secrets;
+fn open(secrets: &[Option<Secret>; 3]) -> Custody {
+    let [root, custodian, brokered] = secrets;
     let opened = RootOfTrust::from_local_secret(root.iter().flat_map(entries)).and_then(|trust| {
         open_custodian(&trust, custodian.iter().flat_map(entries), brokered.iter().flat_map(entries))
     });
     match opened {
         Ok(custodian) => {
-            let secrets = secrets.map(|secret| secret.and_then(|secret| secret.metadata.uid));
-            Custody::Open(Opened { custodian, secrets })
+            let source = |secret: &Option<Secret>| {
+                let metadata = secret.as_ref().map(|secret| &secret.metadata);
+                metadata.map(|it| (it.uid.clone(), it.resource_version.clone())).unwrap_or_default()
+            };
+            Custody::Open(Opened { custodian, sources: Arc::new(secrets.each_ref().map(source)) })
         }
         Err(error) => unusable(&error),
     }

@@ -64,6 +64,9 @@ pub(super) fn values_are_there(state: &State) -> bool {
 
 pub(super) fn is_settled(state: &State) -> bool {
     let keys: OpenKeyring = state.world.keys();
+    let newest = state.view.roots.0;
+    let under_it =
+        state.view.envelopes.values().all(|sealed| sealed.custodian == format!("custodian/{newest}"));
     let one = keys.oldest() == keys.newest() && keys.oldest() == keys.current();
     let sealed = state.view.envelopes.values().all(|sealed| sealed.epoch == keys.current());
     let confined = |name: &str| keys.member(name).is_some_and(|entry| entry.role == "narrow");
@@ -71,5 +74,5 @@ pub(super) fn is_settled(state: &State) -> bool {
         Some("Active") if !confined(name) => *epochs == [keys.current()],
         _ => epochs.is_empty(),
     });
-    one && sealed && held
+    one && sealed && held && keys.root_generation() == newest && under_it
 }

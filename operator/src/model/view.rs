@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use coffer_crds::EnvelopeScope;
+use coffer_crds::{EnvelopeScope, SlotRecipient};
 use kube::ResourceExt as _;
 
 use super::{CONNECTIONS, Decided, Sealed, State};
@@ -23,7 +23,9 @@ pub(super) fn is_ready(connection: &coffer_crds::Connection) -> bool {
 
 pub(super) fn sealed(world: &World, name: &str) -> Sealed {
     let spec = world.envelope(name).spec.clone();
+    let custodian = spec.slots.iter().find(|slot| slot.to == SlotRecipient::Custodian);
     Sealed {
+        custodian: custodian.map(|slot| slot.wrap.kid.clone()).unwrap_or_default(),
         epoch: spec.epoch,
         version: spec.version,
         listed: match spec.members {
@@ -52,7 +54,7 @@ pub(super) fn decided(world: &World, decided: &Decided) -> Vec<String> {
                     let spec = &keyring.spec;
                     let epochs: Vec<i64> = spec.epochs.iter().map(|epoch| epoch.epoch).collect();
                     let members: Vec<&str> = spec.members.iter().map(|member| member.name.as_str()).collect();
-                    format!("keyring {epochs:?} {} {members:?}", spec.current)
+                    format!("keyring {epochs:?} {} {} {members:?}", spec.current, spec.root_generation)
                 }
                 OfVault::MemberStatus(change) => {
                     let (member, status) = change.as_ref();
@@ -75,7 +77,9 @@ pub(super) fn decided(world: &World, decided: &Decided) -> Vec<String> {
             let what = match write {
                 OfConnection::CreateEnvelope(envelope) | OfConnection::ReplaceEnvelope(envelope) => {
                     let spec = &envelope.spec;
-                    format!("{} {} {:?} {}", spec.epoch, spec.version, spec.members, spec.slots.len())
+                    let custodian = &spec.slots[0].wrap.kid;
+                    let slots = spec.slots.len();
+                    format!("{} {} {:?} {slots} {custodian}", spec.epoch, spec.version, spec.members)
                 }
                 OfConnection::Status(status) => format!("{:?} {:?}", status.phase, status.key_epoch),
             };

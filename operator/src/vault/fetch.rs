@@ -26,6 +26,7 @@ use crate::{
     installation::custody::Custody,
     rotation::Epochs,
     standing::Account,
+    usage,
 };
 
 /// What is known about a Vault and everything that belongs to it.
@@ -48,6 +49,8 @@ pub struct Facts {
     pub behind: usize,
     /// How many Connections name this vault.
     pub connections: usize,
+    /// How many of them need an older custodian root than the Keyring.
+    pub on_older_roots: usize,
     /// The operator's own user name.
     pub operator: String,
     /// Who may do what an owner may, without being a member.
@@ -210,9 +213,12 @@ pub fn gather(
     let behind = keyring
         .iter()
         .flat_map(|keyring| envelopes.iter().filter(move |envelope| is_behind(caches, keyring, envelope)));
+    let on_older_roots =
+        keyring.as_ref().map_or(0, |keyring| usage::on_older_roots(caches, &key, &keyring.spec));
     Facts {
         custodian,
         behind: behind.count(),
+        on_older_roots,
         neighbours,
         accounts,
         bindings: caches.bindings.having(&vault_term(&key)),

@@ -177,6 +177,31 @@ func TestKeysAreWrittenByTheOperatorAlone(t *testing.T) {
 	}
 }
 
+// C25: a mistake in the operator does not lose what is sealed under a root that is there.
+func TestTheOperatorOnlyAddsToTheCustodianRoot(t *testing.T) {
+	secret := func(data map[string]any) object {
+		o := object{"apiVersion": "v1", "kind": "Secret", "metadata": map[string]any{"name": "coffer-custodian", "namespace": "coffer-system"}}
+		if data != nil {
+			o["data"] = data
+		}
+		return o
+	}
+	const policy = "coffer-custodian-root"
+	on := func(by user.Info, to, from object) request {
+		return request{by: by, operation: admission.Update, resource: "secrets", object: to, old: from}
+	}
+	one := secret(map[string]any{"generation-1": "Zmlyc3Q="})
+	two := secret(map[string]any{"generation-1": "Zmlyc3Q=", "generation-2": "c2Vjb25k"})
+	expect(t, []expectation{
+		{"adds one", policy, on(operator, two, one), false},
+		{"changes nothing", policy, on(operator, one, one), false},
+		{"takes one out", policy, on(operator, one, two), true},
+		{"empties it", policy, on(operator, secret(nil), one), true},
+		{"puts another in its place", policy, on(operator, secret(map[string]any{"generation-1": "b3RoZXI="}), one), true},
+		{"an administrator takes one out", policy, on(mallory, one, two), false},
+	})
+}
+
 func TestOnlyRestoreUsersLetAVaultInherit(t *testing.T) {
 	plain := made(map[string]any{})
 	restored := plain.with("metadata", map[string]any{"name": "x", "annotations": map[string]any{"coffer.dev/restore": "old-uid"}})

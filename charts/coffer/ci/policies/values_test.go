@@ -98,6 +98,8 @@ func TestValuesOutOfRangeAreRefusedWithTheirPath(t *testing.T) {
 		{"breakGlass.groups[0]=*", "/breakGlass/groups/0"},
 		{"breakGlass.groups[0]=system:masters", "/breakGlass/groups/0"},
 		{"rootOfTrust=none", "/rootOfTrust"},
+		{"custodian.rootGeneration=0", "/custodian/rootGeneration"},
+		{"custodian.rootGeneration=next", "/custodian/rootGeneration"},
 		{"defaultVault.owners[0]=alice", "/defaultVault/owners/0"},
 		{"defaultVault.access=Everybody", "/defaultVault/access"},
 		{"defaultVault.namespace=Vaults", "/defaultVault/namespace"},

@@ -8,7 +8,7 @@ use coffer_crds::{
     conditions::reason,
     limits::{MAX_CONNECTION_BYTES, MAX_ITEM_BYTES, MAX_ITEMS},
 };
-use coffer_envelope::{Item, OpenEnvelope, OpenKeyring};
+use coffer_envelope::{Item, KeyringError, OpenEnvelope, OpenKeyring};
 use coffer_keys::intake::InputContext;
 use kube::ResourceExt as _;
 use sha2::{Digest as _, Sha256};
@@ -98,8 +98,9 @@ impl Input {
                         owner,
                         item,
                     };
-                    let opened =
-                        keys.open_sealed(&context, &sealed.bytes).map_err(|_| unreadable(item, owner))?;
+                    let opened = keys
+                        .open_sealed(&context, &sealed.bytes)
+                        .map_err(|error| unreadable(item, owner, &error))?;
                     values.changed |= held.is_none_or(|held| !held.equals(&opened));
                     opened
                 }
@@ -117,7 +118,14 @@ impl Input {
     }
 }
 
-fn unreadable(item: &str, owner: &str) -> Finding {
+fn unreadable(item: &str, owner: &str, error: &KeyringError) -> Finding {
+    if let KeyringError::UnknownGeneration { generation, .. } = error {
+        let message = format!(
+            "spec.sealedData[{item}] is sealed to custodian root generation {generation}, which this installation does not \
+             hold: seal it again, or put generation-{generation} back into Secret coffer-custodian from a backup"
+        );
+        return Finding::kept(reason::SEALED_DATA_UNREADABLE, message);
+    }
     let message = format!(
         "spec.sealedData[{item}] does not open: it was sealed for another vault, namespace, name, owner than '{owner}' \
          or item, or it is damaged; seal it again"

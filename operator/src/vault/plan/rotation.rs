@@ -39,6 +39,7 @@ pub(super) fn turn(
     let (timely, next) = timely(facts, keys, now);
     let mut causes = members::causes(facts, keys, register);
     causes.extend(timely);
+    causes.extend(newer_root(keys));
     let epochs = epochs(keys);
     let step = epochs.step(Seen {
         cause: !causes.is_empty(),
@@ -51,6 +52,7 @@ pub(super) fn turn(
         Step::Begin => {
             let said = said(&causes);
             make_room(facts, keys);
+            keys.rewrap(rng);
             let epoch = keys.add_epoch(causes, now, rng);
             let note = format!("epoch {epoch} is to take the place of {}: {said}", epochs.current);
             turned.notices.push(Notice::normal("RotationBegun", note));
@@ -80,6 +82,13 @@ fn make_room(facts: &Facts, keys: &mut OpenKeyring) {
         let used: BTreeSet<i64> = facts.envelopes.iter().map(|envelope| envelope.spec.epoch).collect();
         keys.retain_epochs(|epoch| used.contains(&epoch));
     }
+}
+
+/// A newer custodian root than the one that wraps the Keyring. Nothing keeps it waiting: whoever asked for it may have lost
+/// the older one. The write that begins the turn-over wraps the Keyring under it, so it is a cause once.
+fn newer_root(keys: &OpenKeyring) -> Option<EpochCause> {
+    let cause = || EpochCause { reason: String::from(reason::ROOT_GENERATION), member: None };
+    keys.is_behind_root().then(cause)
 }
 
 /// What calls for a turn-over without anybody losing access, and when time alone will.

@@ -83,6 +83,7 @@ pub(super) fn of(
         members: Some(MemberCounts { active: counts.active, invited: counts.invited }),
         connections: Some(count(facts.connections)),
         rotation_advised: Some(count(advised)),
+        sealed_to_older_roots: Some(count(facts.on_older_roots)).filter(|count| *count > 0),
     }
 }
 

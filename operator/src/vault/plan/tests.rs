@@ -2,6 +2,7 @@
 
 mod authors;
 mod removal;
+mod root;
 
 use coffer_crds::{Custody, CustodyPolicy, MemberPhase, WrappedVaultKey};
 use kube::ResourceExt as _;
