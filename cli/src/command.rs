@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     Failure, accept, backup, cluster::Cluster, completion, delete, describe, desk::Desk, doctor, edit, exec,
     get, history, init, invite, key, list, local_key::KeyOptions, members, output::Format, pages, recover,
-    restore, rotate, seal, seal_key, set, share, transfer, trust, vaults, version, who_can, whoami, why_not,
+    reseal, restore, rotate, seal, seal_key, set, share, transfer, trust, vaults, version, who_can, whoami, why_not,
 };
 
 /// Shared credential vaults on Kubernetes.
@@ -106,6 +106,11 @@ pub enum Verb {
     /// Print what to seal to, signed by the vault, for machines that reach no cluster
     #[command(after_help = "Examples:\n  kubectl coffer seal-key > team-key.yaml")]
     SealKey(seal_key::Arguments),
+    /// Seal credentials again, with the same values, to the vault's present key
+    #[command(
+        after_help = "Examples:\n  kubectl coffer reseal --dry-run\n  kubectl coffer reseal github npm\n  kubectl coffer reseal --all\n  kubectl coffer reseal -f github.yaml > github.new && mv github.new github.yaml\n\nNeeded once the custodian root was turned over, so that the older one can go. You read and write what you seal again. The same values make no new version. What lies in Git is sealed again there, with -f, and applied from there."
+    )]
+    Reseal(reseal::Arguments),
     /// Show or pass on a credential's values: masked on a terminal, as they are into a pipe
     #[command(
         after_help = "Examples:\n  kubectl coffer get github\n  kubectl coffer get github token --reveal\n  kubectl coffer get github token | docker login ghcr.io -u bot --password-stdin"
@@ -230,6 +235,7 @@ pub(crate) async fn execute(verb: Verb, desk: &mut Desk<'_>) -> Result<(), Failu
         | Verb::Decline(_)
         | Verb::Set(_)
         | Verb::SealKey(_)
+        | Verb::Reseal(_)
         | Verb::Get(_)
         | Verb::Exec(_)
         | Verb::Edit(_)
@@ -265,6 +271,7 @@ pub(crate) async fn on_cluster(verb: &Verb, desk: &mut Desk<'_>, cluster: &Clust
         Verb::Decline(arguments) => accept::decline(desk, cluster, arguments).await,
         Verb::Set(arguments) => set::run(desk, cluster, arguments).await,
         Verb::SealKey(arguments) => seal_key::run(desk, cluster, arguments).await,
+        Verb::Reseal(arguments) => reseal::run(desk, cluster, arguments).await,
         Verb::Get(arguments) => get::run(desk, cluster, arguments).await,
         Verb::Exec(arguments) => exec::run(desk, cluster, arguments).await,
         Verb::Edit(arguments) => edit::run(desk, cluster, arguments).await,

@@ -92,6 +92,7 @@ async fn of_cluster(desk: &Desk<'_>, cluster: &Cluster) -> Vec<Finding> {
             )));
             let pins = Pins::load(&desk.home.pins).unwrap_or_default();
             findings.extend(vaults.iter().map(|vault| of_vault(vault, &pins, &cluster.server)));
+            findings.extend(vaults.iter().filter_map(older_roots));
         }
     }
     match cluster.all::<VaultMember>().await {
@@ -123,6 +124,23 @@ fn of_vault(vault: &Vault, pins: &Pins, server: &str) -> Finding {
             Finding::Good(format!("vault '{name}' is ready, its keys hold"))
         }
     }
+}
+
+/// What keeps an older custodian root from being taken out.
+fn older_roots(vault: &Vault) -> Option<Finding> {
+    let status = vault.status.as_ref()?;
+    let needing = status.sealed_to_older_roots.filter(|count| *count > 0)?;
+    let name = vault.name_any();
+    Some(Finding::Remark(if status.rotation.is_some() {
+        format!(
+            "vault '{name}': {needing} connections need an older custodian root; its keys are being turned over"
+        )
+    } else {
+        format!(
+            "vault '{name}': {needing} connections need an older custodian root: kubectl coffer reseal --dry-run lists those \
+             that are sealed to it"
+        )
+    }))
 }
 
 fn of_member(member: &VaultMember) -> Option<Finding> {
@@ -167,5 +185,35 @@ async fn may(cluster: &Cluster, verb: &str, resource: &str, expected: bool) -> F
         Ok(_) => Finding::Remark(format!(
             "you may {verb} {resource}: your RBAC rights are a cluster administrator's; work with fewer"
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coffer_crds::{RotationStatus, VaultSpec, VaultStatus};
+
+    #[test]
+    fn what_needs_an_older_custodian_root_is_worth_a_word_and_not_wrong() {
+        let mut vault = Vault::new("team", VaultSpec::default());
+        assert_eq!(older_roots(&vault), None);
+        for (needing, rotation, text) in [
+            (None, None, None),
+            (Some(0), None, None),
+            (
+                Some(3),
+                None,
+                Some("3 connections need an older custodian root: kubectl coffer reseal --dry-run"),
+            ),
+            (Some(3), Some(RotationStatus::default()), Some("being turned over")),
+        ] {
+            vault.status =
+                Some(VaultStatus { sealed_to_older_roots: needing, rotation, ..VaultStatus::default() });
+            match (older_roots(&vault), text) {
+                (None, None) => {}
+                (Some(Finding::Remark(said)), Some(text)) => assert!(said.contains(text), "{said}"),
+                (found, _) => panic!("{needing:?}: {found:?}"),
+            }
+        }
     }
 }

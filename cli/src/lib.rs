@@ -36,6 +36,7 @@ mod pages;
 pub mod parsers;
 mod pins;
 mod recover;
+mod reseal;
 mod restore;
 mod rotate;
 mod seal;

@@ -7,6 +7,7 @@ mod delivery;
 mod golden;
 mod kept;
 mod people;
+mod reseal;
 mod values;
 mod world;
 

@@ -8,6 +8,7 @@ use coffer_broker_api::people::Answer;
 use serde_json::{Value, json};
 
 use super::{
+    reseal::turned_over,
     values::{asking, narrowed},
     world::{GITHUB, MEMBERS, VAULTS, World, github, list_of, member, status},
 };
@@ -20,7 +21,7 @@ struct Page {
     typed: &'static [&'static [&'static str]],
 }
 
-const PAGES: [Page; 15] = [
+const PAGES: [Page; 16] = [
     Page {
         name: "looking",
         world: || World::new("alice").with_team().answering(("PATCH", GITHUB, 200, github())),
@@ -63,6 +64,19 @@ const PAGES: [Page; 15] = [
             world
         },
         typed: &[&["get", "github"], &["get", "github", "-o", "yaml"]],
+    },
+    Page {
+        name: "sealing-again",
+        world: turned_over,
+        typed: &[
+            &["reseal"],
+            &["reseal", "--dry-run"],
+            &["reseal", "--dry-run", "-o", "name"],
+            &["reseal", "--dry-run", "--vault", "other"],
+            &["reseal", "--all", "--no-wait"],
+            &["reseal", "github", "--all"],
+            &["reseal", "-f", "/nowhere/github.yaml"],
+        ],
     },
     Page {
         name: "usage",
