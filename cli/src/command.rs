@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     Failure, accept, backup, cluster::Cluster, completion, delete, describe, desk::Desk, doctor, edit, exec,
     get, history, init, invite, key, list, local_key::KeyOptions, members, output::Format, pages, recover,
-    reseal, restore, rotate, seal, seal_key, set, share, transfer, trust, vaults, version, who_can, whoami, why_not,
+    reseal, restore, rotate, seal, seal_key, set, share, transfer, trust, vaults, version, who_can, whoami,
+    why_not,
 };
 
 /// Shared credential vaults on Kubernetes.

@@ -207,6 +207,7 @@ fn why(error: &EnvelopeError) -> String {
         EnvelopeError::Malformed(_)
         | EnvelopeError::Displaced
         | EnvelopeError::UnknownGeneration(_)
+        | EnvelopeError::UnknownRoot(_)
         | EnvelopeError::NoSuchItem(_)
         | EnvelopeError::Open(_) => error.to_string(),
     }
