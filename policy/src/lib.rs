@@ -7,6 +7,7 @@
 //! | [`roles`] | what a role allows, and whether one role holds another |
 //! | [`scope`] | which members a Connection is for |
 //! | [`release`] | may this caller have these credentials (every door) |
+//! | [`audit`] | may this caller look into the audit log of a vault |
 //! | [`writes`] | may this author make this difference (webhook and operator) |
 //! | [`break_glass`] | who may do what an owner may, without being a member |
 //! | [`resolve`] | which Connection does a word mean |
@@ -15,6 +16,7 @@
 //! | [`names`] | the names that operator and webhook must derive alike |
 
 pub mod access;
+pub mod audit;
 pub mod break_glass;
 #[cfg(test)]
 mod fixtures;
