@@ -136,9 +136,9 @@ pub mod reason {
             "The vault was restored from a backup.";
         // --- ProviderRotationAdvised
         MEMBER_DID_READ = "MemberDidRead" on "ProviderRotationAdvised":
-            "The audit log holds a release of the present value to somebody who lost access.";
+            "A broker's audit log holds a release of the present value to somebody who lost access. `status.advised` says to whom.";
         MEMBER_COULD_READ = "MemberCouldRead" on "ProviderRotationAdvised":
-            "Somebody who lost access could have read the present value.";
+            "Somebody who lost access could have read the present value; no audit log that answered in time holds that they did.";
         VALUE_CHANGED = "ValueChanged" on "ProviderRotationAdvised":
             "The value is newer than the last loss of access.";
         // --- ScopeResolved, Guarded

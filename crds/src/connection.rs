@@ -1,7 +1,7 @@
 use crate::limits::{
     ALIAS_PATTERN, LABEL_PATTERN, MAX_ITEMS, MAX_LISTED_MEMBERS, MAX_SEALED_CHARS, SCOPE_PATTERN,
 };
-use crate::{Author, HistoryEntry};
+use crate::{Advised, Author, HistoryEntry};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -34,6 +34,7 @@ use std::collections::BTreeMap;
     printcolumn(name = "Type", type_ = "string", json_path = ".spec.type", priority = 1),
     printcolumn(name = "Version", type_ = "integer", json_path = ".status.version", priority = 1),
     printcolumn(name = "Rotate", type_ = "string", json_path = r#".status.conditions[?(@.type=="ProviderRotationAdvised")].status"#, description = "Whether the value should be changed at the provider."),
+    printcolumn(name = "Rotate reason", type_ = "string", json_path = r#".status.conditions[?(@.type=="ProviderRotationAdvised")].reason"#, description = "Whether somebody who lost access did read the value, or could have.", priority = 1),
     printcolumn(name = "Last used", type_ = "date", json_path = ".status.lastUsedAt", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     validation = Rule::new(crate::rules::NAME).message(crate::rules::NAME_MESSAGE),
@@ -257,6 +258,10 @@ pub struct ConnectionStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 20), extend("x-kubernetes-list-type" = "atomic"))]
     pub history: Vec<HistoryEntry>,
+    /// Members that lost access and may know the present value: until there is another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
+    pub advised: Vec<Advised>,
     /// The generation that this status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,

@@ -174,7 +174,7 @@ pub struct HistoryEntry {
 pub struct Advised {
     /// Its name.
     pub member: String,
-    /// `MemberDidRead` or `MemberCouldRead`.
+    /// `MemberDidRead`: an audit log holds a release of the value to it. `MemberCouldRead`: none is known to.
     pub reason: String,
     /// When it lost access.
     pub at: Time,

@@ -17,8 +17,12 @@ pub const MAX_FORMER_UIDS: usize = 16;
 pub const SEALING_OVERHEAD_BYTES: usize = 1280;
 /// Characters of one item of `sealedData`: standard base64 of a value of [`MAX_ITEM_BYTES`], sealed.
 pub const MAX_SEALED_CHARS: usize = (MAX_ITEM_BYTES + SEALING_OVERHEAD_BYTES).div_ceil(3) * 4;
-/// Characters of a Release's or AuditQuery's `status.result` as stored: 1 MiB.
+/// Characters of a Release's `status.result` as stored: 1 MiB.
 pub const MAX_RESULT_CHARS: usize = 1024 * 1024;
+/// Answers of one AuditQuery: one of each replica of the broker.
+pub const MAX_AUDIT_ANSWERS: usize = 16;
+/// Characters of one of them as stored: all together are 1 MiB.
+pub const MAX_AUDIT_RESULT_CHARS: usize = MAX_RESULT_CHARS / MAX_AUDIT_ANSWERS;
 /// Characters of an X-Wing public key: standard base64 of 1,216 bytes.
 pub const XWING_PUBLIC_KEY_CHARS: usize = 1624;
 

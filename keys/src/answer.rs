@@ -13,7 +13,7 @@ use rand_core::CryptoRng;
 /// The request that an answer belongs to; it opens for no other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswerContext<'a> {
-    /// The door that the request came through: `workload`, `request` or `external`.
+    /// The door that the request came through: `workload`, `request`, `audit` or `external`.
     pub door: &'a str,
     /// The Release's uid, or the client's 16 random bytes in hexadecimal.
     pub request_id: &'a str,

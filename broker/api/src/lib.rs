@@ -1,6 +1,7 @@
 //! The broker's wire types: what is sent to it, and what it answers.
 //!
-//! People ask by Release objects: see [`people`]. Workloads' agents and the CSI driver make one call: `POST` [`RELEASE_PATH`] over TLS with a JSON [`ReleaseRequest`], the pod's own token as
+//! People ask by Release objects: see [`people`]; who may look into the audit logs, by AuditQuery objects: see [`audit`].
+//! Workloads' agents and the CSI driver make one call: `POST` [`RELEASE_PATH`] over TLS with a JSON [`ReleaseRequest`], the pod's own token as
 //! `Authorization: Bearer …` and, when the node's driver asks for a pod, the driver's own token as
 //! [`DRIVER_TOKEN_HEADER`]. Both tokens have the audience [`TOKEN_AUDIENCE`]. The answer is a
 //! [`ReleaseResponse`] whose `sealed` opens to a [`Released`], or an [`ErrorBody`] under the same HTTP status
@@ -9,6 +10,7 @@
 //! Nothing in the body says who asks: that is the tokens' business alone. `pod` is what the kubelet told the
 //! driver; the broker compares it with the tokens and refuses a difference.
 
+pub mod audit;
 mod lp;
 pub mod people;
 mod released;

@@ -117,8 +117,6 @@ impl PendingRelease {
         rng: &mut impl CryptoRng,
     ) -> Self {
         let key = EphemeralKey::generate(rng);
-        let mut name = [0; 16];
-        rng.fill_bytes(&mut name);
         let spec = ReleaseSpec {
             vault: vault.to_owned(),
             connections,
@@ -127,8 +125,7 @@ impl PendingRelease {
             requester: None,
             impersonation_possible: None,
         };
-        let name = name.iter().map(|byte| format!("{byte:02x}")).collect();
-        Self { namespace: namespace.to_owned(), name, spec, key }
+        Self { namespace: namespace.to_owned(), name: unguessable_name(rng), spec, key }
     }
 
     /// The object's name; nobody can guess it.
@@ -173,6 +170,13 @@ impl PendingRelease {
         let opened = with_context(stored, &self.spec, |context| self.key.open(context, &sealed));
         Answer::decode(opened.map_err(|_| NotOpened::DoesNotOpen)?.expose())
     }
+}
+
+/// A name of 128 random bits.
+pub(crate) fn unguessable_name(rng: &mut impl CryptoRng) -> String {
+    let mut name = [0; 16];
+    rng.fill_bytes(&mut name);
+    name.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
