@@ -57,6 +57,9 @@ pub struct ServeArgs {
     /// The node driver's user name
     #[arg(long, value_name = "USER", default_value = "system:serviceaccount:coffer-system:coffer-node")]
     pub driver_user: String,
+    /// The operator's user name, which may ask this replica's audit log about any vault
+    #[arg(long, value_name = "USER", default_value = "system:serviceaccount:coffer-system:coffer-operator")]
+    pub operator_user: String,
     /// Folder with the item `brokered` of Secret coffer-root
     #[arg(long, value_name = "DIR", default_value = "/etc/coffer/root")]
     pub root_dir: PathBuf,
@@ -69,10 +72,10 @@ pub struct ServeArgs {
     /// A group whose people may read, without being members, what this broker can open; may be given several times
     #[arg(long = "break-glass-group", value_name = "GROUP", value_parser = coffer_policy::break_glass::group)]
     pub break_glass_groups: Vec<String>,
-    /// How many Releases of one requester this replica answers, and in what time
+    /// How many Releases, and how many AuditQueries, of one requester this replica answers, and in what time
     #[arg(long, value_name = "N/Ws", default_value = "120/60s")]
     pub requester_limit: RateLimit,
-    /// This replica's name in its audit log, and in the status of the Releases that it answers
+    /// This replica's name in its audit log, and in the status of the requests that it answers
     #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = "coffer-broker")]
     pub replica: String,
     /// The HTTPS port.

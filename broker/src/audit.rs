@@ -10,6 +10,7 @@ mod files;
 mod log;
 mod print;
 mod record;
+pub mod search;
 mod sink;
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,8 @@ pub struct BrokerMetrics {
     releases: Family<Outcome, Counter>,
     release_seconds: Family<Decision, Histogram>,
     rereads: Family<Reread, Counter>,
+    audit_queries: Family<Inquiry, Counter>,
+    audit_query_seconds: Histogram,
     broke_glass: Counter,
     suppressed: Counter,
     audit_records: Counter,
@@ -37,6 +39,12 @@ struct Outcome {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct Decision {
     decision: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Inquiry {
+    decision: &'static str,
+    reason: &'static str,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -65,6 +73,16 @@ impl BrokerMetrics {
                 "broker_rereads",
                 "Looks past the watches because Envelope and member did not fit together, by result (ok, failed)",
                 Family::default(),
+            ),
+            audit_queries: metrics.register(
+                "broker_audit_queries",
+                "AuditQueries that this replica answered from its log, by decision (allowed, denied) and reason",
+                Family::default(),
+            ),
+            audit_query_seconds: metrics.register(
+                "broker_audit_query_seconds",
+                "Time from taking up an AuditQuery to its answer, the search of the log included",
+                seconds(),
             ),
             broke_glass: metrics.register(
                 "broker_break_glass",
@@ -103,6 +121,15 @@ impl BrokerMetrics {
     pub fn touch(&self) {
         self.answered("workload", None, Duration::ZERO);
         self.reread(true);
+        self.inquired(None, Duration::ZERO);
+    }
+
+    /// An AuditQuery was answered; `reason` is `None` when it was allowed.
+    pub fn inquired(&self, reason: Option<&'static str>, took: Duration) {
+        let decision = if reason.is_none() { "allowed" } else { "denied" };
+        let inquiry = Inquiry { decision, reason: reason.unwrap_or("Allowed") };
+        self.audit_queries.get_or_create(&inquiry).inc();
+        self.audit_query_seconds.observe(took.as_secs_f64());
     }
 
     /// Something was released by break glass.
@@ -171,6 +198,7 @@ mod tests {
         broker.answered("workload", Some("OutOfScope"), Duration::from_millis(1));
         broker.reread(true);
         broker.suppressed();
+        broker.inquired(Some("Verb"), Duration::from_millis(1));
         let check = Readiness::new().check("audit");
         let health = AuditHealth { metrics: broker, check: check.clone() };
         health.committed(2, Duration::from_millis(1));
@@ -184,6 +212,8 @@ mod tests {
             r#"coffer_broker_release_seconds_count{decision="allowed"} 1"#,
             r#"coffer_broker_rereads_total{result="ok"} 1"#,
             "coffer_broker_audit_suppressed_total 1",
+            r#"coffer_broker_audit_queries_total{decision="denied",reason="Verb"} 1"#,
+            "coffer_broker_audit_query_seconds_count 1",
             "coffer_broker_audit_records_total 2",
             "coffer_broker_audit_failures_total 1",
             "coffer_broker_audit_commit_seconds_count 1",

@@ -1,4 +1,5 @@
-//! Which replica of the broker is to do what only one should do: rendezvous hashing over the ready ones.
+//! Which replicas of the broker there are, and which is to do what only one should do: rendezvous hashing over the ready
+//! ones.
 //!
 //! The ready ones are those of the headless Service's EndpointSlices. A replica that sees them late takes something up
 //! late or too early; what keeps two from doing it is the resourceVersion of the object that they would write.
@@ -7,17 +8,22 @@ use coffer_runtime::{Readiness, Shutdown, Store, StoreOptions, store};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::{Api, Client, runtime::watcher};
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
 
 /// The Service that all replicas are behind.
 const SERVICE: &str = "coffer-broker-peers";
 
-/// Says how many replicas come before this one.
+/// Knows the replicas.
 pub trait Peers: Send + Sync + 'static {
-    /// 0: this replica is the first for what has this uid.
+    /// How many come before this one for what has this uid. 0: this replica is the first.
     fn before_us(&self, uid: &str) -> usize;
+
+    /// All that run, this one among them, ready or not: each has an audit log.
+    fn all(&self) -> BTreeSet<String>;
 }
 
-/// The replicas that the cluster sees. Needs `list` and `watch` on EndpointSlices of its own namespace.
+/// The replicas that the cluster sees. Needs `list` and `watch` on EndpointSlices of its own namespace. Cheap to clone.
+#[derive(Clone)]
 pub struct ReadyReplicas {
     ourselves: String,
     slices: Store<EndpointSlice>,
@@ -45,6 +51,17 @@ impl Peers for ReadyReplicas {
         let ready: Vec<&str> = slices.iter().flat_map(|slice| ready(slice)).collect();
         before(&self.ourselves, &ready, uid)
     }
+
+    fn all(&self) -> BTreeSet<String> {
+        let slices = self.slices.state();
+        let named = slices.iter().flat_map(|slice| named(slice)).map(str::to_owned);
+        named.chain([self.ourselves.clone()]).collect()
+    }
+}
+
+/// Names of all pods of a slice.
+fn named(slice: &EndpointSlice) -> impl Iterator<Item = &str> {
+    slice.endpoints.iter().filter_map(|endpoint| endpoint.target_ref.as_ref()?.name.as_deref())
 }
 
 /// Names of the pods that a slice says are ready. What it does not say counts as ready, as the API has it.
@@ -96,6 +113,7 @@ mod tests {
         });
         let slice: EndpointSlice = serde_json::from_value(slice).expect("a valid slice");
         assert_eq!(ready(&slice).collect::<Vec<_>>(), ["b-0", "b-2"]);
+        assert_eq!(named(&slice).collect::<Vec<_>>(), ["b-0", "b-1", "b-2"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::facts::Hidden;
 use coffer_crds::RateLimit;
-use coffer_policy::{Denial, resolve::ResolveError};
+use coffer_policy::{Denial, audit::NoAuditor, resolve::ResolveError};
 use std::fmt;
 
 /// Why nothing was released. [`fmt::Display`] is for the caller, [`Refusal::reason`] for audit and metrics.
@@ -14,6 +14,15 @@ pub enum Refusal {
         denial: Denial,
         /// What is really behind a not-found, when the broker knows more than `policy`.
         hidden: Option<Hidden>,
+    },
+    /// The caller may not look into the audit log.
+    NotAuditor(NoAuditor),
+    /// A field cannot be understood.
+    Malformed {
+        /// The field.
+        field: &'static str,
+        /// What is accepted.
+        accepted: &'static str,
     },
     /// A word means several Connections, or cannot mean any.
     Unresolved(ResolveError),
@@ -66,7 +75,8 @@ impl Refusal {
     pub fn code(&self) -> u16 {
         match self {
             Self::Denied { denial, .. } => denial.code(),
-            Self::Unresolved(_) => 400,
+            Self::NotAuditor(why) => why.code(),
+            Self::Unresolved(_) | Self::Malformed { .. } => 400,
             Self::SelfCustody { .. } | Self::OnlyOwnKeys { .. } => 403,
             Self::NoSuchItem { .. } => 404,
             Self::TooLarge { .. } => 413,
@@ -81,6 +91,8 @@ impl Refusal {
             Self::Denied { denial, hidden } => {
                 hidden.and_then(Hidden::reason).unwrap_or_else(|| denial.reason())
             }
+            Self::NotAuditor(why) => why.reason(),
+            Self::Malformed { .. } => "Malformed",
             Self::Unresolved(ResolveError::Ambiguous { .. }) => "Ambiguous",
             Self::Unresolved(ResolveError::Malformed { .. } | ResolveError::NotFound { .. }) => "Malformed",
             Self::SelfCustody { .. } => "SelfCustody",
@@ -102,6 +114,8 @@ impl Refusal {
             Self::AskedTooOften { retry_after_seconds, .. } => Some(*retry_after_seconds),
             Self::KeyUnavailable | Self::AuditUnavailable | Self::DoesNotOpen { .. } => Some(1),
             Self::Unresolved(_)
+            | Self::NotAuditor(_)
+            | Self::Malformed { .. }
             | Self::SelfCustody { .. }
             | Self::OnlyOwnKeys { .. }
             | Self::NoSuchItem { .. }
@@ -122,6 +136,8 @@ impl fmt::Display for Refusal {
         match self {
             Self::Denied { denial, .. } => denial.fmt(f),
             Self::Unresolved(error) => error.fmt(f),
+            Self::NotAuditor(why) => why.fmt(f),
+            Self::Malformed { field, accepted } => write!(f, "{field}: {accepted}"),
             Self::SelfCustody { alias, member } => write!(
                 f,
                 "Credential '{alias}' is wrapped to the own key of member '{member}': workloads cannot use it"
@@ -137,7 +153,7 @@ impl fmt::Display for Refusal {
             }
             Self::AskedTooOften { limit, retry_after_seconds } => write!(
                 f,
-                "You ask too often: at most {limit} Releases of one requester are answered. Ask again in \
+                "You ask too often: at most {limit} requests of one requester are answered. Ask again in \
                  {retry_after_seconds} s"
             ),
             Self::Unguarded => f.write_str(

@@ -5,6 +5,8 @@ use crate::{
     audit::{self, AuditLog, DenialBudget, FileSink},
     branch::{KeyFiles, Keys},
     doors::{
+        self,
+        audit::AuditDoor,
         people::{self, ApiServerAnswers, PeopleDoor, Turns},
         workload::{WorkloadDoor, routes},
     },
@@ -34,6 +36,8 @@ const DENIALS: (u32, Duration, usize) = (100, Duration::from_secs(10), 1000);
 const ANONYMOUS: (u32, Duration, usize) = (20, Duration::from_secs(60), 50);
 /// Releases that are answered at one time, and of one requester.
 const TURNS: (usize, usize) = (16, 2);
+/// AuditQueries that are answered at one time, and of one requester: each reads the whole log.
+const INQUIRIES: (usize, usize) = (4, 2);
 /// How long the audit log's last commit may take at the end.
 const LAST_COMMIT: Duration = Duration::from_secs(5);
 
@@ -54,14 +58,16 @@ pub async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let client = client().await.context("make a Kubernetes client")?;
     clock::watch(&client, &metrics, &shutdown);
     let releaser = releaser(&args, &client, audit, broker_metrics, &readiness, &shutdown);
-    let people = people(&args, &client, releaser.clone(), &readiness, &shutdown);
+    let replicas = ReadyReplicas::watch(&client, &args.namespace, &args.replica, &readiness, &shutdown);
+    let people = people(&args, &client, replicas.clone(), releaser.clone(), &readiness, &shutdown);
+    let auditors = auditors(&args, &client, replicas, releaser.clone(), &readiness, &shutdown);
     let door = workload_door(&args, client, releaser);
     let service = warp::service(routes(Arc::new(door)));
     serve_tls(ServeTls::from(args.tls), service, &readiness, &shutdown)
         .await
         .context("open the HTTPS port")?;
-    // It ends when it is asked to; a panic there is in the log.
-    let _ = people.await;
+    // They end when they are asked to; a panic there is in the log.
+    let _ = tokio::join!(people, auditors);
     // The doors are gone, and with them the last ways into the log: what still waits there becomes durable now.
     let ended = tokio::task::spawn_blocking(move || writer.join());
     if tokio::time::timeout(LAST_COMMIT, ended).await.is_err() {
@@ -103,6 +109,7 @@ fn releaser(
 fn people(
     args: &ServeArgs,
     client: &Client,
+    replicas: ReadyReplicas,
     releaser: SharedReleaser,
     readiness: &Readiness,
     shutdown: &Shutdown,
@@ -111,9 +118,34 @@ fn people(
     let door = PeopleDoor {
         replica: args.replica.clone(),
         releases,
-        peers: Box::new(ReadyReplicas::watch(client, &args.namespace, &args.replica, readiness, shutdown)),
+        peers: Box::new(replicas),
         answers: Box::new(ApiServerAnswers(client.clone())),
         turns: Turns::new(TURNS.0, TURNS.1),
+        limit: args.requester_limit,
+        windows: LocalWindows::default(),
+        releaser,
+    };
+    tokio::spawn(Arc::new(door).run(readiness.clone(), seen, shutdown.clone()))
+}
+
+/// The audit door, open.
+fn auditors(
+    args: &ServeArgs,
+    client: &Client,
+    replicas: ReadyReplicas,
+    releaser: SharedReleaser,
+    readiness: &Readiness,
+    shutdown: &Shutdown,
+) -> JoinHandle<()> {
+    let (queries, seen) = doors::audit::watch(client, readiness, shutdown);
+    let door = AuditDoor {
+        replica: args.replica.clone(),
+        queries,
+        peers: Box::new(replicas),
+        log: args.audit_dir.clone(),
+        operator: args.operator_user.clone(),
+        answers: Box::new(doors::audit::ApiServerAnswers(client.clone())),
+        turns: Turns::new(INQUIRIES.0, INQUIRIES.1),
         limit: args.requester_limit,
         windows: LocalWindows::default(),
         releaser,

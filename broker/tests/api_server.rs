@@ -3,12 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up has failed")]
 
 use coffer_broker::{
-    doors::people::{Answers as _, ApiServerAnswers},
+    doors::{
+        audit::{self, Answers as _},
+        people::{Answers as _, ApiServerAnswers},
+    },
     facts::{ApiServerReread, Key, Reread as _, RereadFailed, Wanted},
     identity::{ApiServerReviews, ReviewUnavailable, TokenReviewer as _},
     last_used::{ApiServerStatus, StatusWriter as _, Used},
 };
-use coffer_crds::{Release, ReleaseStatus, RequestPhase};
+use coffer_crds::{AuditQuery, AuditQueryAnswer, AuditQueryStatus, Release, ReleaseStatus, RequestPhase};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use kube::{Client, client::Body};
@@ -164,5 +167,41 @@ async fn a_claim_and_an_answer_are_merge_patches_of_the_very_state_that_was_read
             json!({"metadata": {"resourceVersion": "7"}, "status": claim}),
             json!({"metadata": {"resourceVersion": "8"}, "status": answer}),
         ]
+    );
+}
+
+/// Every replica adds what is its own: a field manager of its own, the very object, and no state that others change.
+#[tokio::test]
+async fn an_answer_from_the_audit_log_is_applied_as_the_replica_s_own_entry() {
+    let query: AuditQuery = serde_json::from_value(json!({
+        "apiVersion": "coffer.dev/v1alpha1", "kind": "AuditQuery",
+        "metadata": {"name": "q", "namespace": "team-a", "uid": "u", "resourceVersion": "7"},
+        "spec": {"vault": "main", "publicKey": "k"},
+    }))
+    .unwrap();
+    let path = "/apis/coffer.dev/v1alpha1/namespaces/team-a/auditqueries/q/status";
+    let (client, seen) = api_server(vec![(path, 200, serde_json::to_value(&query).unwrap())]);
+    let answer = AuditQueryAnswer { answered_by: "coffer-broker-1".into(), result: "c2VhbGVk".into() };
+    let status = AuditQueryStatus {
+        phase: Some(RequestPhase::Answered),
+        answers: vec![answer],
+        ..AuditQueryStatus::default()
+    };
+    audit::ApiServerAnswers(client).answer(&query, "coffer-broker-1", &status).await.unwrap();
+    let seen = seen.lock().unwrap();
+    let [(method, at, body)] = seen.as_slice() else { panic!("{} requests", seen.len()) };
+    let (at, options) = at.split_once('?').unwrap();
+    assert_eq!((method.as_str(), at), ("PATCH", path));
+    assert!(options.contains("fieldManager=coffer-broker-1") && options.contains("force=true"), "{options}");
+    assert_eq!(
+        *body,
+        json!({
+            "apiVersion": "coffer.dev/v1alpha1", "kind": "AuditQuery",
+            "metadata": {"name": "q", "namespace": "team-a", "uid": "u"},
+            "status": {
+                "phase": "Answered",
+                "answers": [{"answeredBy": "coffer-broker-1", "result": "c2VhbGVk"}],
+            },
+        })
     );
 }

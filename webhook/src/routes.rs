@@ -38,7 +38,7 @@ pub struct Webhook {
     pub break_glass: BreakGlass,
     /// Events about it.
     pub events: Events,
-    /// How fast one requester may make Releases.
+    /// How fast one requester may make Releases and AuditQueries.
     pub pace: Pace,
 }
 
@@ -50,6 +50,7 @@ enum Door {
     AdmitConnection,
     AdmitAccessToken,
     AdmitRelease,
+    AdmitAuditQuery,
     AdmitPod,
     ValidateVault,
     ValidateVaultMember,
@@ -65,6 +66,7 @@ impl Door {
             ("admit", "connections") => Self::AdmitConnection,
             ("admit", "accesstokens") => Self::AdmitAccessToken,
             ("admit", "releases") => Self::AdmitRelease,
+            ("admit", "auditqueries") => Self::AdmitAuditQuery,
             ("admit", "pods") => Self::AdmitPod,
             ("validate", "vaults") => Self::ValidateVault,
             ("validate", "vaultmembers") => Self::ValidateVaultMember,
@@ -82,6 +84,7 @@ impl Door {
             Self::AdmitConnection | Self::ValidateConnection => "Connection",
             Self::AdmitPod => "Pod",
             Self::AdmitRelease => "Release",
+            Self::AdmitAuditQuery => "AuditQuery",
             Self::AdmitAccessToken | Self::ValidateAccessToken => "AccessToken",
         }
     }
@@ -181,6 +184,9 @@ impl Webhook {
             }
             Door::AdmitAccessToken => validate::access_token::admit(request, directory, &circumstances).await,
             Door::AdmitRelease => validate::release::admit(request, &self.pace, Instant::now()),
+            Door::AdmitAuditQuery => {
+                validate::audit_query::admit(request, &self.operator, &self.pace, Instant::now())
+            }
             Door::ValidateVault if deletes => {
                 validate::vault::delete(&request, directory, &circumstances).await
             }

@@ -2,6 +2,7 @@
 
 pub mod acceptance;
 pub mod access_token;
+pub mod audit_query;
 pub mod connection;
 pub mod release;
 pub mod restored;

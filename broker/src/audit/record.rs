@@ -75,6 +75,9 @@ pub enum Event {
     /// A request without an accepted identity.
     #[serde(rename = "authentication")]
     Authentication,
+    /// Records of the log were asked for.
+    #[serde(rename = "audit.query")]
+    Queried,
     /// The log itself was opened; `reason` says what had to be repaired.
     #[serde(rename = "audit.recovered")]
     Recovered,

@@ -8,32 +8,21 @@ mod decide;
 mod status;
 mod turns;
 
+pub use super::requests::Seen;
 pub use status::{Answers, ApiServerAnswers};
 pub use turns::Turns;
 
+use super::requests::{self, AGAIN, Attends};
 use crate::{facts::Key, limits::LocalWindows, peers::Peers, release::SharedReleaser};
 use coffer_broker_api::people::DOOR;
 use coffer_crds::{RateLimit, Release, RequestPhase};
-use coffer_runtime::{CallError, Readiness, Shutdown, Store, StoreOptions, store::observed_store};
-use kube::{
-    Api, ResourceExt as _,
-    runtime::{reflector::ObjectRef, watcher::Event},
-};
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
-use tokio::{
-    sync::mpsc,
-    task::{self, JoinSet},
-    time::Instant,
-};
+use coffer_runtime::{CallError, Readiness, Shutdown, Store};
+use kube::{ResourceExt as _, runtime::reflector::ObjectRef};
+use std::{sync::Arc, time::Duration};
+use tokio::{sync::mpsc, time::Instant};
 
 /// How long a Release may stand unanswered before the next replica takes it up.
 pub const TAKEOVER: Duration = Duration::from_secs(2);
-/// How long after a write that failed the object is looked at again.
-const AGAIN: Duration = Duration::from_millis(100);
 
 /// The door.
 pub struct PeopleDoor {
@@ -55,38 +44,13 @@ pub struct PeopleDoor {
     pub releaser: SharedReleaser,
 }
 
-/// What a watch saw.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
-    /// This object, by its uid, is there or has changed.
-    One(Key, String),
-    /// The list was made anew: any may be there.
-    All,
-}
-
 /// Starts the watch; what it sees comes out of the channel.
 pub fn watch(
     client: &kube::Client,
     readiness: &Readiness,
     shutdown: &Shutdown,
 ) -> (Store<Release>, mpsc::UnboundedReceiver<Seen>) {
-    let (seen, receiver) = mpsc::unbounded_channel();
-    let store = observed_store(
-        Api::all(client.clone()),
-        StoreOptions::slim(without_result),
-        readiness,
-        shutdown,
-        move |event| {
-            let saw = match event {
-                Event::Apply(release) => release.uid().map(|uid| Seen::One(Key::of(release), uid)),
-                Event::InitDone => Some(Seen::All),
-                Event::Init | Event::InitApply(_) | Event::Delete(_) => None,
-            };
-            // Nobody listens any more once the program ends.
-            let _ = saw.map(|saw| seen.send(saw));
-        },
-    );
-    (store, receiver)
+    requests::watch(client, without_result, readiness, shutdown)
 }
 
 /// Up to 1 MiB that nobody here looks at.
@@ -102,65 +66,10 @@ impl PeopleDoor {
     pub async fn run(
         self: Arc<Self>,
         readiness: Readiness,
-        mut seen: mpsc::UnboundedReceiver<Seen>,
+        seen: mpsc::UnboundedReceiver<Seen>,
         shutdown: Shutdown,
     ) {
-        // Before, members and Connections that are there would be told to be absent. What is seen waits in the channel.
-        while !readiness.is_ready() {
-            if shutdown.or_requested(tokio::time::sleep(AGAIN)).await.is_none() {
-                return;
-            }
-        }
-        let mut attending = Attending::default();
-        let mut end = std::pin::pin!(shutdown.requested());
-        loop {
-            tokio::select! {
-                () = &mut end => return,
-                () = attending.next_end() => {}
-                saw = seen.recv() => match saw {
-                    Some(Seen::One(key, uid)) => attending.add(&self, key, uid),
-                    Some(Seen::All) => {
-                        for release in self.releases.state() {
-                            if let Some(uid) = release.uid() {
-                                attending.add(&self, Key::of(release.as_ref()), uid);
-                            }
-                        }
-                    }
-                    None => return,
-                },
-            }
-        }
-    }
-
-    /// Sees to it that one Release is answered, by this replica or another one.
-    async fn attend(&self, key: &Key, uid: &str) {
-        let mut stands = (String::new(), Instant::now());
-        loop {
-            let Some((release, holder)) = self.open(key, uid) else { return };
-            let version = release.resource_version().unwrap_or_default();
-            if stands.0 != version {
-                stands = (version.clone(), Instant::now());
-            }
-            let due = stands.1 + self.patience(holder.as_deref(), uid);
-            if Instant::now() < due {
-                tokio::time::sleep_until(due).await;
-                continue;
-            }
-            let requester = release.spec.requester.as_ref().map(|author| author.username.as_str());
-            let _turn = self.turns.take(requester.unwrap_or_default()).await;
-            // Another replica may have been quicker while this one waited for the requester's turn.
-            if self.open(key, uid).and_then(|(now, _)| now.resource_version()).as_ref() != Some(&version) {
-                continue;
-            }
-            match self.answer(&release).await {
-                Ok(()) => return,
-                Err(error) if error.is_not_found() => return,
-                Err(error) => {
-                    tracing::debug!(release = %key, %error, "not answered; looking at it again");
-                    tokio::time::sleep(AGAIN).await;
-                }
-            }
-        }
+        requests::attend_to_all(self, readiness, seen, shutdown).await;
     }
 
     /// The Release, if it still waits for an answer, and which replica has claimed it.
@@ -200,37 +109,45 @@ impl PeopleDoor {
     }
 }
 
-/// The tasks that attend to one Release each.
-#[derive(Default)]
-struct Attending {
-    tasks: JoinSet<()>,
-    uids: HashSet<String>,
-    by_task: HashMap<task::Id, String>,
-}
+impl Attends for PeopleDoor {
+    type Request = Release;
 
-impl Attending {
-    fn add(&mut self, door: &Arc<PeopleDoor>, key: Key, uid: String) {
-        if self.uids.contains(&uid) || door.open(&key, &uid).is_none() {
-            return;
-        }
-        let (door, whose) = (door.clone(), uid.clone());
-        let task = self.tasks.spawn(async move { door.attend(&key, &whose).await });
-        self.uids.insert(uid.clone());
-        self.by_task.insert(task.id(), uid);
+    fn requests(&self) -> &Store<Release> {
+        &self.releases
     }
 
-    /// Waits for a task to end; for ever while there is none.
-    async fn next_end(&mut self) {
-        let id = match self.tasks.join_next_with_id().await {
-            None => return std::future::pending().await,
-            Some(Ok((id, ()))) => id,
-            Some(Err(error)) => {
-                tracing::error!(%error, "a Release was not attended to");
-                error.id()
+    fn is_open(&self, key: &Key, uid: &str) -> bool {
+        self.open(key, uid).is_some()
+    }
+
+    /// Sees to it that one Release is answered, by this replica or another one.
+    async fn attend(&self, key: &Key, uid: &str) {
+        let mut stands = (String::new(), Instant::now());
+        loop {
+            let Some((release, holder)) = self.open(key, uid) else { return };
+            let version = release.resource_version().unwrap_or_default();
+            if stands.0 != version {
+                stands = (version.clone(), Instant::now());
             }
-        };
-        if let Some(uid) = self.by_task.remove(&id) {
-            self.uids.remove(&uid);
+            let due = stands.1 + self.patience(holder.as_deref(), uid);
+            if Instant::now() < due {
+                tokio::time::sleep_until(due).await;
+                continue;
+            }
+            let requester = release.spec.requester.as_ref().map(|author| author.username.as_str());
+            let _turn = self.turns.take(requester.unwrap_or_default()).await;
+            // Another replica may have been quicker while this one waited for the requester's turn.
+            if self.open(key, uid).and_then(|(now, _)| now.resource_version()).as_ref() != Some(&version) {
+                continue;
+            }
+            match self.answer(&release).await {
+                Ok(()) => return,
+                Err(error) if error.is_not_found() => return,
+                Err(error) => {
+                    tracing::debug!(release = %key, %error, "not answered; looking at it again");
+                    tokio::time::sleep(AGAIN).await;
+                }
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{
 use coffer_broker_api::ConnectionReference;
 use coffer_crds::{Connection, Envelope, Keyring, Vault, VaultMember, conditions::GUARDED};
 use coffer_policy::{
-    BreakGlass, Caller, access,
+    BreakGlass, Caller, MemberView, access,
     resolve::{ResolveError, all_candidates, candidates, connection_ref},
 };
 use coffer_runtime::{Readiness, Shutdown, Store, StoreOptions, store, store::observed_store};
@@ -136,6 +136,20 @@ impl Stores {
             facts.asked.push(AskedFacts { reference: reference.clone(), target });
         }
         Ok(facts)
+    }
+
+    /// A vault and the caller's memberships of it at `now`; `None` when there is no such vault.
+    pub fn memberships(
+        &self,
+        vault: &Key,
+        caller: &Caller,
+        now: Timestamp,
+    ) -> Option<(Arc<Vault>, Vec<MemberView>)> {
+        let found = find(&self.vaults, vault)?;
+        let keyring = find(&self.keyrings, vault).filter(|keyring| is_of(keyring, &found));
+        let members = self.members_of(vault, &self.subjects.of(caller));
+        let views = views(&found, keyring.as_deref(), &members, now);
+        Some((found, views))
     }
 
     /// Whether the operator says that what vouches for authors and requesters is missing in the API server.

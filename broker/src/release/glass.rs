@@ -74,6 +74,8 @@ fn is_of_membership(refusal: &Refusal) -> bool {
             | Denial::TooMany { .. } => false,
         },
         Refusal::Unresolved(_)
+        | Refusal::NotAuditor(_)
+        | Refusal::Malformed { .. }
         | Refusal::SelfCustody { .. }
         | Refusal::OnlyOwnKeys { .. }
         | Refusal::NoSuchItem { .. }

@@ -107,7 +107,7 @@ impl Trail<'_> {
 impl Releaser {
     /// Puts a denial on record, as long as its caller's denials do not flood the log. Without a record the answer is
     /// that of a missing log, whatever the denial was.
-    pub(super) async fn refuse(&self, entry: Entry, refusal: Refusal) -> Refusal {
+    pub(crate) async fn refuse(&self, entry: Entry, refusal: Refusal) -> Refusal {
         let who = entry.actor.name.clone().unwrap_or_default();
         let Some(suppressed) = self.denials.take(who, Instant::now()) else {
             self.metrics.suppressed();

@@ -18,7 +18,7 @@ use kube::{
     runtime::{reflector, watcher::Event},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -127,6 +127,10 @@ struct Order(usize);
 impl Peers for Order {
     fn before_us(&self, _: &str) -> usize {
         self.0
+    }
+
+    fn all(&self) -> BTreeSet<String> {
+        BTreeSet::new()
     }
 }
 

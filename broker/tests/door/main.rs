@@ -9,6 +9,7 @@ mod decision;
 mod glass;
 mod hall;
 mod identity;
+mod inquiry;
 mod lag;
 mod membership;
 mod people;

@@ -50,7 +50,8 @@ fn connection() -> Value {
 
 #[tokio::test]
 async fn every_path_answers_with_the_request_s_uid() {
-    for path in ["vaults", "vaultmembers", "connections", "accesstokens", "releases", "pods"] {
+    for path in ["vaults", "vaultmembers", "connections", "accesstokens", "releases", "auditqueries", "pods"]
+    {
         let answer =
             ask(&format!("/admit/{path}"), &review("CREATE", "alice", connection(), Value::Null)).await;
         assert_eq!(answer["response"]["uid"], "r-1", "{path}");

@@ -2,7 +2,7 @@
 
 use super::PeopleDoor;
 use crate::{
-    audit::{Actor, ActorKind},
+    doors::requests,
     facts::Key,
     limits::{MemberUid, RateLimiter as _},
     refusal::Refusal,
@@ -98,12 +98,7 @@ impl PeopleDoor {
 /// Who asks, as admission stamped it and the API server's own policy checked.
 fn asker(release: &Release, author: &Author) -> Asker {
     let caller = Caller::from(author);
-    let kind = match caller.service_account() {
-        Some(_) => ActorKind::ServiceAccount,
-        None => ActorKind::User,
-    };
-    let actor =
-        Actor { kind, name: Some(caller.username.clone()), uid: caller.uid.clone(), ..Actor::ANONYMOUS };
+    let actor = requests::actor(&caller);
     let namespace = release.namespace().unwrap_or_default();
     Asker {
         caller,
