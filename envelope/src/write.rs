@@ -9,7 +9,7 @@ use crate::parsed::Parsed;
 use crate::{access, signed};
 use coffer_crds::{
     Advised, Author, EnvelopeConnection, EnvelopeItem, EnvelopeScope, EnvelopeSpec, HistoryEntry, Slot,
-    SlotRecipient,
+    SlotRecipient, conditions::reason,
 };
 use coffer_keys::context::{ItemContext, SlotContext, SlotTo, ValuesContext};
 use coffer_keys::data_key::DataKey;
@@ -282,7 +282,7 @@ impl OpenEnvelope<'_, '_> {
 
     /// The same values under a new data key in the current epoch, for another access: a narrowing, another owner, a
     /// new epoch, another key of a member. The version stays. `lost` are members that may know these values and lose
-    /// access to them; who is noted already is not noted twice.
+    /// access to them; who is noted already is not noted twice, but for having read what it only could have read before.
     ///
     /// # Errors
     /// [`SealError`].
@@ -300,8 +300,14 @@ impl OpenEnvelope<'_, '_> {
         }
         let mut spec = self.next_revision();
         for lost in lost {
-            if spec.advised.iter().all(|known| known.member != lost.member) {
-                spec.advised.push(Advised { at: whole_seconds(lost.at.0).into(), ..lost.clone() });
+            let lost = Advised { at: whole_seconds(lost.at.0).into(), ..lost.clone() };
+            match spec.advised.iter_mut().find(|known| known.member == lost.member) {
+                None => spec.advised.push(lost),
+                // Back for a while, it did read what it only could have before.
+                Some(known) if lost.reason == reason::MEMBER_DID_READ && known.reason != lost.reason => {
+                    *known = lost;
+                }
+                Some(_) => {}
             }
         }
         self.keyring.fill(spec, access, items, rng)

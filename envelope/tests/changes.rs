@@ -158,6 +158,30 @@ fn vault_seal(vault: &Vault, access: Access<'_>, rng: &mut Drbg) -> EnvelopeSpec
     vault.keyring.seal_envelope(new, rng).unwrap()
 }
 
+/// C7: whoever could read a value, came back, did read it and went again, is named for that.
+#[test]
+fn a_member_that_did_read_after_all_is_named_for_it_and_stays_so() {
+    let mut vault = Vault::new("raised");
+    let old = vault.seal("github", Scope::All, &["ci"]);
+    let access = vault.access(Scope::All, &["ci"]);
+    let advised = |reason: &str| coffer_crds::Advised {
+        member: "intern".into(),
+        reason: reason.into(),
+        at: now().into(),
+    };
+    let mut spec = old;
+    for (now, expected) in [
+        ("MemberCouldRead", "MemberCouldRead"),
+        ("MemberDidRead", "MemberDidRead"),
+        ("MemberCouldRead", "MemberDidRead"),
+    ] {
+        let open = vault.keyring.open_envelope("team-a", "github", &spec).unwrap();
+        let next = open.reseal(&access, &[advised(now)], &mut rng()).unwrap();
+        assert_eq!(next.advised, [advised(expected)]);
+        spec = next;
+    }
+}
+
 /// The turn-over of issue 6: the same values under a new data key in the new epoch; who was left out opens no more.
 #[test]
 fn resealing_in_a_new_epoch_keeps_the_version_and_shuts_out_who_has_no_key_of_it() {

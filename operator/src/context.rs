@@ -24,6 +24,7 @@ use crate::{
         guards::Standing,
     },
     meters::{Meters, Outcome, Reconciled},
+    reads::Asking,
     report::Notice,
     watches::Watched,
 };
@@ -90,6 +91,8 @@ pub struct Context {
     pub keyrings: Keyrings,
     /// What keeps sealing and turn-overs apart.
     pub gates: Gates,
+    /// What the brokers were asked of their audit logs.
+    pub asking: Asking,
     /// Failures in a row.
     pub failures: Failures,
 }

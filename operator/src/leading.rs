@@ -4,7 +4,6 @@
 
 use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
-use coffer_crds::Release;
 use coffer_policy::BreakGlass;
 use coffer_runtime::{Check, Election, Events, LeaseConfig, Readiness, Shutdown, lease};
 use futures::StreamExt as _;
@@ -34,6 +33,7 @@ use crate::{
     },
     meters::Meters,
     queue::Receivers,
+    reads::Asking,
     releases, vault,
     watches::Watched,
 };
@@ -85,13 +85,13 @@ impl Installation {
             &self.readiness,
             shutdown,
         );
-        let releases = releases::watch(&self.client, &self.readiness, shutdown);
+        let requests = releases::watch(&self.client, &self.readiness, shutdown);
         while !shutdown.is_requested() {
             if shutdown.or_requested(election.elected()).await.is_none() {
                 break;
             }
             self.meters.leading(true);
-            self.lead(&election, &configurations, &guards, &releases, shutdown).await;
+            self.lead(&election, &configurations, &guards, &requests, shutdown).await;
             self.meters.leading(false);
             self.custody_check.ready();
         }
@@ -104,7 +104,7 @@ impl Installation {
         election: &Election,
         configurations: &Arc<Configurations>,
         guards: &watch::Receiver<Standing>,
-        requests: &coffer_runtime::Store<Release>,
+        requests: &releases::Requests,
         shutdown: &Shutdown,
     ) {
         let leadership = election.leadership();
@@ -177,6 +177,7 @@ impl Installation {
             break_glass: Arc::new(BreakGlass::new(self.args.break_glass_groups.clone())),
             keyrings: Keyrings::default(),
             gates: Gates::default(),
+            asking: Asking::default(),
             failures: Failures::default(),
         }
     }

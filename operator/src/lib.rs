@@ -6,6 +6,7 @@
 //! | [`vault`] | a Vault, its Keyring, its members and their RoleBindings |
 //! | [`connection`] | a Connection and its Envelope |
 //! | [`usage`] | what still needs an older custodian root |
+//! | [`reads`] | who read what, by the brokers' audit logs, when somebody loses access |
 //! | [`releases`] | requests that nobody answers, and those that are over |
 //! | [`installation`] | the custodian root, the certificates, and who trusts them |
 //! | [`standing`] | whether a member is in force: what both reconciles follow |
@@ -31,6 +32,7 @@ mod model;
 #[cfg(test)]
 mod properties;
 pub mod queue;
+pub mod reads;
 pub mod releases;
 pub mod report;
 pub mod rotation;

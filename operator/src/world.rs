@@ -31,6 +31,7 @@ use crate::{
     connection,
     context::{Judging, Keyrings, rng},
     installation::custody::{Custody, Opened},
+    reads::Reads,
     vault,
 };
 
@@ -43,6 +44,8 @@ pub(crate) struct World {
     pub(crate) keyrings: Keyrings,
     pub(crate) now: Timestamp,
     pub(crate) break_glass: Arc<BreakGlass>,
+    /// What the audit logs say: nothing, and nobody is asked.
+    pub(crate) reads: Reads,
     serial: u64,
 }
 
@@ -62,6 +65,7 @@ impl World {
             keyrings: Keyrings::default(),
             now: Timestamp::from_second(1_800_000_000).unwrap(),
             break_glass: Arc::default(),
+            reads: Reads::default(),
             serial: 100,
         }
     }
@@ -273,6 +277,7 @@ impl World {
             &self.keyrings,
             self.judge(),
         );
+        let facts = connection::fetch::Facts { reads: self.reads.clone(), ..facts };
         connection::plan::plan(&facts, self.now, &mut rng())
     }
 

@@ -15,6 +15,7 @@ use crate::{
     caches::{Caches, claim_terms, namespace_term},
     context::{Context, Judging, Keyrings, READ_TIMEOUT, ReconcileError},
     installation::custody::Custody,
+    reads::Reads,
     standing::Account,
     vault::plan::restored,
 };
@@ -74,17 +75,23 @@ pub struct Facts {
     pub older: Option<Key>,
     /// Labels of the Connection's namespace.
     pub namespace_labels: BTreeMap<String, String>,
+    /// What the audit logs say of members that lose access.
+    pub reads: Reads,
     /// The operator's own user name.
     pub operator: String,
     /// Who may do what an owner may, without being a member.
     pub break_glass: Arc<BreakGlass>,
 }
 
-/// Reads the facts about `connection` from the caches; `None` while there is no custodian root to act with.
+/// Reads the facts about `connection` from the caches, beside the `reads` that are known; `None` while there is no custodian root to act with.
 ///
 /// # Errors
 /// When an object that the cache misses, but that must exist, cannot be read.
-pub async fn fetch(connection: Arc<Connection>, context: &Context) -> Result<Option<Facts>, ReconcileError> {
+pub async fn fetch(
+    connection: Arc<Connection>,
+    reads: Reads,
+    context: &Context,
+) -> Result<Option<Facts>, ReconcileError> {
     let custody = context.custody.borrow().clone();
     if !matches!(custody, Custody::Open(_)) {
         return Ok(None);
@@ -97,10 +104,11 @@ pub async fn fetch(connection: Arc<Connection>, context: &Context) -> Result<Opt
         let envelopes: Api<Envelope> = Api::namespaced(context.client.clone(), &key.namespace);
         envelope = within(READ_TIMEOUT, envelopes.get_opt(&key.name)).await?.map(Arc::new);
     }
-    Ok(Some(gather(connection, envelope, &custody, caches, &context.keyrings, context.judge())))
+    let facts = gather(connection, envelope, &custody, caches, &context.keyrings, context.judge());
+    Ok(Some(Facts { reads, ..facts }))
 }
 
-/// Takes everything else from the caches.
+/// Takes everything else from the caches. Nobody is asked who read what.
 pub fn gather(
     connection: Arc<Connection>,
     envelope: Option<Arc<Envelope>>,
@@ -121,6 +129,7 @@ pub fn gather(
         envelope,
         older: older(caches, &connection),
         namespace_labels: namespace_labels.unwrap_or_default(),
+        reads: Reads::default(),
         operator: String::from(operator),
         break_glass: break_glass.clone(),
         connection,

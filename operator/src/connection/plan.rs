@@ -26,7 +26,7 @@ use kube::ResourceExt as _;
 use rand_core::CryptoRng;
 
 use super::fetch::{Facts, Keys, OfVault};
-use crate::{report::Notice, vault::plan::rotation::epochs};
+use crate::{reads::Loss, report::Notice, vault::plan::rotation::epochs};
 use access::Wish;
 use items::Input;
 use outcome::Outcome;
@@ -54,6 +54,9 @@ pub struct Plan {
     pub refused: bool,
     /// When time alone changes something.
     pub next: Option<Timestamp>,
+    /// Members that lose access, of whom the audit logs were not asked yet. Then this plan is of no use: ask, and plan
+    /// again.
+    pub unasked: Vec<Loss>,
 }
 
 /// Decides what to write.
@@ -319,11 +322,18 @@ impl At<'_> {
                 recorded.reslot(&access, rng).map(Some).map_err(sealing)
             }
             Change::Reseal => {
+                let lost = access::lost(self, recorded.spec(), granted);
+                let lost = match access::advised(self, recorded.spec(), lost) {
+                    Ok(advised) => advised,
+                    Err(unknown) => {
+                        outcome.unasked = unknown;
+                        return Ok(None);
+                    }
+                };
                 if !epochs(self.keys).is_behind(recorded.spec().epoch) {
                     let note = "under a new data key: somebody has access no more";
                     outcome.notices.push(Notice::normal("Resealed", note));
                 }
-                let lost = access::lost(self, recorded.spec(), granted);
                 recorded.reseal(&access, &lost, rng).map(Some).map_err(sealing)
             }
         }

@@ -34,6 +34,7 @@ impl World {
             now: self.now,
             serial: self.serial,
             break_glass: self.break_glass.clone(),
+            reads: self.reads.clone(),
         }
     }
 

@@ -70,6 +70,13 @@ impl Api {
         self.locked().objects.get(&place).cloned()
     }
 
+    /// All objects of a kind.
+    pub(crate) fn all(&self, plural: &str) -> Vec<Value> {
+        let state = self.locked();
+        let of_kind = state.objects.iter().filter(|((of, ..), _)| of == plural);
+        of_kind.map(|(_, object)| object.clone()).collect()
+    }
+
     /// Makes an object as a user would.
     pub(crate) fn put(&self, plural: &str, object: Value) {
         let place = place_of(plural, &object);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where it cannot go on")]
 
 mod api;
+mod brokers;
 mod default_vault;
 mod installation;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use api::Api;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use brokers::Brokers;
 use clap::Parser as _;
 use coffer_keys::{
     VaultId,
@@ -243,6 +245,7 @@ async fn a_restart_writes_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_removed_member_loses_entry_slot_and_binding_at_once_and_the_keys_are_turned_over() {
     let api = Api::new();
+    let _brokers = Brokers::start(&api, 2, &[]);
     let operator = Operator::start(&api, "operator-0");
     quickstart(&api).await;
     all_ready(&api).await;

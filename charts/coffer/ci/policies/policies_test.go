@@ -232,6 +232,7 @@ func TestStatusesAreWrittenByTheirProcess(t *testing.T) {
 	usedEarlier := status(map[string]any{"phase": "Active", "lastUsedAt": "2026-01-01T00:00:00Z"})
 	suspended := status(map[string]any{"phase": "Suspended", "lastUsedAt": "2026-01-02T00:00:00Z"})
 	lost := status(map[string]any{"lastUsedAt": "2026-01-02T00:00:00Z"})
+	answered := status(map[string]any{"phase": "Answered", "answers": []any{map[string]any{"answeredBy": "coffer-broker-0", "result": "sealed"}}})
 	on := func(by user.Info, resource string, object, old object) request {
 		return request{by: by, operation: admission.Update, resource: resource, subresource: "status", object: object, old: old}
 	}
@@ -249,6 +250,8 @@ func TestStatusesAreWrittenByTheirProcess(t *testing.T) {
 		{"the broker marks a vault", policy, on(broker, "vaults", used, unused), true},
 		{"the broker answers a Release", policy, on(broker, "releases", status(map[string]any{"phase": "Answered", "result": "sealed"}), none), false},
 		{"an administrator answers a Release", policy, on(mallory, "releases", status(map[string]any{"phase": "Answered", "result": "sealed"}), none), true},
+		{"the broker answers an AuditQuery", policy, on(broker, "auditqueries", answered, none), false},
+		{"an administrator answers an AuditQuery", policy, on(mallory, "auditqueries", answered, none), true},
 		{"the operator fails a Release", policy, on(operator, "releases", status(map[string]any{"phase": "Failed"}), none), false},
 	})
 }

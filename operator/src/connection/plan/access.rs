@@ -17,7 +17,11 @@ use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
 use kube::ResourceExt as _;
 
 use super::{At, status::Finding};
-use crate::standing::{in_force, key_in_force};
+use crate::{
+    cache::Key,
+    reads::{Loss, NotAsked, ask::written_at},
+    standing::{in_force, key_in_force},
+};
 
 /// Owner and scope by name.
 pub(super) struct Wish {
@@ -69,7 +73,7 @@ pub(super) fn differs(recorded: &EnvelopeSpec, granted: &Granted) -> bool {
 
 /// Members that may know the values of the Envelope that was read and cannot open the one that follows: those whose own
 /// slot goes, and of an Envelope for everybody those who lost the vault key since, or are left out of a list.
-pub(super) fn lost(at: &At<'_>, recorded: &EnvelopeSpec, granted: &Granted) -> Vec<Advised> {
+pub(super) fn lost(at: &At<'_>, recorded: &EnvelopeSpec, granted: &Granted) -> Vec<Loss> {
     let keeps = |name: &str, uid: &str| {
         let uid = at.keys.present_uid(name, uid);
         granted.recipients.iter().any(|(member, _)| member.name == name && member.uid == uid)
@@ -83,9 +87,10 @@ pub(super) fn lost(at: &At<'_>, recorded: &EnvelopeSpec, granted: &Granted) -> V
             has_vault_key(at, entry) && (at.vault.member_of(entry).is_none() || present(at, name).is_some())
         })
     };
-    let mut lost: BTreeMap<&str, Timestamp> = slots
+    // When, and whether an epoch says so.
+    let mut lost: BTreeMap<&str, (Timestamp, bool)> = slots
         .filter(|(name, uid)| !keeps(name, uid) && !opens_anyway(name, uid))
-        .map(|(name, _)| (name, at.now))
+        .map(|(name, _)| (name, (at.now, false)))
         .collect();
     if matches!(recorded.members, EnvelopeScope::All(_)) {
         let since = at.keys.epochs().filter(|epoch| epoch.epoch > recorded.epoch);
@@ -93,20 +98,64 @@ pub(super) fn lost(at: &At<'_>, recorded: &EnvelopeSpec, granted: &Granted) -> V
         lost.extend(causes.filter_map(|(cause, when)| {
             let member = cause.member.as_ref().filter(|_| cause.reason != reason::KEY_CHANGED)?;
             let out = !keeps(&member.name, &member.uid) && !opens_anyway(&member.name, &member.uid);
-            out.then_some((member.name.as_str(), when))
+            out.then_some((member.name.as_str(), (when, true)))
         }));
         if !granted.is_for_all() {
             let all = at.keys.members().iter().filter(|entry| has_vault_key(at, entry));
             let left_out = all.filter(|entry| !keeps(&entry.name, &entry.uid));
-            lost.extend(left_out.map(|entry| (entry.name.as_str(), at.now)));
+            lost.extend(left_out.map(|entry| (entry.name.as_str(), (at.now, false))));
         }
     }
-    let advised = lost.into_iter().map(|(member, when)| Advised {
+    let lost = lost.into_iter().map(|(member, (when, recorded))| Loss {
         member: String::from(member),
-        reason: String::from(reason::MEMBER_COULD_READ),
-        at: Time(when),
+        at: when,
+        recorded,
+        out: out_of_force(at, member),
     });
-    advised.take(MAX_LISTED_MEMBERS).collect()
+    lost.take(MAX_LISTED_MEMBERS).collect()
+}
+
+/// How a member stands that is not in force; `None` for one that is.
+fn out_of_force(at: &At<'_>, name: &str) -> Option<String> {
+    if present(at, name).is_some() {
+        return None;
+    }
+    let object = at.vault.members.iter().find(|member| member.name_any() == name);
+    let stands = object.filter(|member| member.metadata.deletion_timestamp.is_none()).map(|member| {
+        format!("{}/{}", member.uid().unwrap_or_default(), member.metadata.generation.unwrap_or_default())
+    });
+    Some(stands.unwrap_or_default())
+}
+
+/// What an Envelope says of those who lose access to its present values: whether they did read them, by the audit logs, or
+/// could have.
+///
+/// # Errors
+/// Those of whom the logs were not asked yet.
+pub(super) fn advised(
+    at: &At<'_>,
+    recorded: &EnvelopeSpec,
+    lost: Vec<Loss>,
+) -> Result<Vec<Advised>, Vec<Loss>> {
+    let connection = Key::of(at.facts.connection.as_ref());
+    // A read in the second in which the value was written may have been one of the value before: better named than not.
+    let written_at = written_at(recorded);
+    let (mut advised, mut unknown) = (Vec::new(), Vec::new());
+    for loss in lost {
+        match at.facts.reads.last(&loss, &connection, at.now) {
+            Ok(last) => {
+                let did_read = last.is_some_and(|last| last >= written_at);
+                let reason = if did_read { reason::MEMBER_DID_READ } else { reason::MEMBER_COULD_READ };
+                advised.push(Advised {
+                    member: loss.member,
+                    reason: String::from(reason),
+                    at: Time(loss.at),
+                });
+            }
+            Err(NotAsked) => unknown.push(loss),
+        }
+    }
+    if unknown.is_empty() { Ok(advised) } else { Err(unknown) }
 }
 
 /// Whether an entry of the register is of somebody who is given the vault key, when in force.

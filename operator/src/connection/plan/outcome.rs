@@ -8,6 +8,7 @@ use super::{Plan, Write, status, status::Finding};
 use crate::{
     apply::{MANAGED_BY, MANAGER},
     connection::fetch::Facts,
+    reads::Loss,
     report::Notice,
 };
 
@@ -22,11 +23,16 @@ pub(super) struct Outcome {
     pub(super) unknown: Vec<String>,
     /// What there is to say.
     pub(super) notices: Vec<Notice>,
+    /// Members that lose access, of whom the audit logs were not asked yet.
+    pub(super) unasked: Vec<Loss>,
 }
 
 impl Outcome {
     /// The writes that make it so, and the status that says so.
     pub(super) fn into_plan(self, facts: &Facts, now: Timestamp) -> Plan {
+        if !self.unasked.is_empty() {
+            return Plan { unasked: self.unasked, ..Plan::default() };
+        }
         let mut plan = Plan { notices: self.notices, ..Plan::default() };
         plan.refused = self.finding.as_ref().is_some_and(|finding| finding.reason == reason::NOT_AUTHORIZED);
         let effective = match (&self.written, &facts.envelope) {

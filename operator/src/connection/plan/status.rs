@@ -72,6 +72,7 @@ pub(super) fn of(
             last_refreshed: spec.history.last().map(|entry| entry.at.clone()),
             key_epoch: Some(spec.epoch),
             history: spec.history.clone(),
+            advised: spec.advised.clone(),
             ..ConnectionStatus::default()
         },
         // What was known stays to be seen while the Envelope cannot be believed.
@@ -167,8 +168,14 @@ fn advised(spec: &EnvelopeSpec, before: &ConnectionStatus) -> Option<Wanted> {
         let was = before.conditions.iter().any(|condition| condition.type_ == type_);
         return was.then(|| Wanted::no(type_, reason::VALUE_CHANGED, ""));
     }
-    let did_read = spec.advised.iter().any(|advised| advised.reason == reason::MEMBER_DID_READ);
-    let reason = if did_read { reason::MEMBER_DID_READ } else { reason::MEMBER_COULD_READ };
-    let names: Vec<_> = spec.advised.iter().map(|advised| advised.member.as_str()).collect();
-    Some(Wanted::yes(type_, reason, format!("who may know the value: {}", names.join(", "))))
+    let of = |reason: &str| -> Vec<&str> {
+        let advised = spec.advised.iter().filter(|advised| advised.reason == reason);
+        advised.map(|advised| advised.member.as_str()).collect()
+    };
+    let (did, could) = (of(reason::MEMBER_DID_READ), of(reason::MEMBER_COULD_READ));
+    let reason = if did.is_empty() { reason::MEMBER_COULD_READ } else { reason::MEMBER_DID_READ };
+    let said = [("was read by", did), ("could have been read by", could)];
+    let said = said.iter().filter(|(_, names)| !names.is_empty());
+    let said: Vec<String> = said.map(|(what, names)| format!("{what} {}", names.join(", "))).collect();
+    Some(Wanted::yes(type_, reason, format!("the value {}", said.join("; "))))
 }

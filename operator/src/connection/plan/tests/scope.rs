@@ -1,6 +1,9 @@
 //! Who has a slot, and what a change of scope or members does.
 
+use std::sync::Arc;
+
 use super::*;
+use crate::reads::{About, LastReads, Reads, Told};
 
 #[test]
 fn a_listed_scope_has_slots_for_the_owner_the_listed_and_the_custodian_and_none_for_the_vault() {
@@ -224,4 +227,101 @@ fn whoever_loses_access_is_named_until_the_value_is_another() {
     world.settle();
     let closed = advised(&world, "open");
     assert!(closed.contains(&String::from("web")) && !closed.contains(&String::from("alice")), "{closed:?}");
+}
+
+/// What the logs say of reads, at the time that the world has.
+fn told(world: &World, reads: &[(&str, &str, i64)]) -> BTreeMap<About, Told> {
+    let read = |(member, connection, second): &(&str, &str, i64)| {
+        let at = world.now + k8s_openapi::jiff::SignedDuration::from_secs(*second);
+        ((String::from(*member), Key::new("team-a", *connection)), at)
+    };
+    let all: LastReads = reads.iter().map(read).collect();
+    let told = Told { asked_at: world.now, out: Some(String::new()), reads: Arc::new(all) };
+    reads.iter().map(|(member, ..)| (About::Member(String::from(*member)), told.clone())).collect()
+}
+
+fn reasons(world: &World, name: &str) -> Vec<(String, String)> {
+    let advised = world.envelope(name).spec.advised.clone();
+    advised.into_iter().map(|advised| (advised.member, advised.reason)).collect()
+}
+
+fn named(member: &str, reason: &str) -> (String, String) {
+    (String::from(member), String::from(reason))
+}
+
+/// C7, C10: of what a leaver could read, what the audit logs say that it did read; of the present value only.
+#[test]
+fn whoever_did_read_the_present_value_is_named_for_that() {
+    let mut world = world();
+    for name in ["one", "two", "three"] {
+        world.add_connection(name, None, &[("a", "1")], "alice");
+    }
+    world.settle();
+    world.pass(1);
+    let sealed = world.seal("three", "alice", "a", "2");
+    world.edit_connection("three", "alice", |connection| {
+        connection.spec.sealed_data.insert(String::from("a"), sealed);
+    });
+    world.settle();
+    // The last read of `three` was of the value before, by a second.
+    world.reads = Reads::settled(told(&world, &[("job", "one", 0), ("job", "three", -1)]));
+    world.delete_member("job");
+    world.settle();
+    assert_eq!(reasons(&world, "one"), [named("job", "MemberDidRead")]);
+    assert_eq!(reasons(&world, "two"), [named("job", "MemberCouldRead")]);
+    assert_eq!(reasons(&world, "three"), [named("job", "MemberCouldRead")]);
+    let said = |name: &str| condition(&status(&world, name).conditions, "ProviderRotationAdvised").clone();
+    assert_eq!(
+        (said("one").reason.as_str(), said("one").message.as_str()),
+        ("MemberDidRead", "the value was read by job")
+    );
+    assert_eq!(said("two").message, "the value could have been read by job");
+    assert_eq!(status(&world, "one").advised, world.envelope("one").spec.advised);
+
+    // Somebody else goes who did not read it: both are named, and a new value ends it.
+    world.delete_member("web");
+    world.settle();
+    assert_eq!(reasons(&world, "one"), [named("job", "MemberDidRead"), named("web", "MemberCouldRead")]);
+    let said = condition(&status(&world, "one").conditions, "ProviderRotationAdvised").clone();
+    assert_eq!(said.message, "the value was read by job; could have been read by web");
+    let sealed = world.seal("one", "alice", "a", "2");
+    world.edit_connection("one", "alice", |connection| {
+        connection.spec.sealed_data.insert(String::from("a"), sealed);
+    });
+    world.settle();
+    assert!(reasons(&world, "one").is_empty() && status(&world, "one").advised.is_empty());
+}
+
+/// A read in the very second in which the value was written counts.
+#[test]
+fn times_are_compared_in_whole_seconds() {
+    let mut world = world();
+    world.add_connection("one", None, &[("a", "1")], "alice");
+    world.settle();
+    world.reads = Reads::settled(told(&world, &[("job", "one", 0)]));
+    world.edit_connection("one", "alice", |connection| connection.spec.members = Some(vec![]));
+    world.settle();
+    assert!(reasons(&world, "one").contains(&named("job", "MemberDidRead")));
+    assert!(reasons(&world, "one").contains(&named("web", "MemberCouldRead")));
+}
+
+/// Nothing is written before the logs were asked, and nothing but what they say depends on it.
+#[test]
+fn a_plan_that_is_to_name_somebody_asks_first_and_writes_nothing_meanwhile() {
+    let mut world = world();
+    world.add_connection("one", None, &[("a", "1")], "alice");
+    world.settle();
+    world.reads = Reads::asking(BTreeMap::new(), world.now);
+    assert!(world.plan_connection("one").unasked.is_empty(), "nobody loses anything");
+    world.edit_connection("one", "alice", |connection| {
+        connection.spec.members = Some(vec![String::from("web")]);
+    });
+    let plan = world.plan_connection("one");
+    let asked: Vec<&str> = plan.unasked.iter().map(|loss| loss.member.as_str()).collect();
+    assert_eq!(asked, ["job"]);
+    assert!(plan.writes.is_empty() && plan.notices.is_empty());
+    world.reads = Reads::asking(told(&world, &[("job", "one", 0)]), world.now);
+    assert!(world.plan_connection("one").unasked.is_empty());
+    world.settle();
+    assert_eq!(reasons(&world, "one"), [named("job", "MemberDidRead")]);
 }
