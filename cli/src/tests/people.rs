@@ -10,7 +10,9 @@ use coffer_keys::{
 };
 use serde_json::json;
 
-use super::world::{BOB, GITHUB, MEMBERS, VAULT, VAULTS, World, list_of, member, status};
+use super::world::{
+    BOB, CONNECTIONS, GITHUB, MEMBERS, VAULT, VAULTS, World, github, list_of, member, status,
+};
 use crate::Failure;
 
 /// The message of the invite that the proof of an acceptance is over.
@@ -285,6 +287,32 @@ async fn removal_asks_and_lists_what_the_member_may_know() {
          here (kubectl coffer set):\n  github\n"
     );
     assert_eq!(world.written()[0].2["preconditions"]["uid"], "uid-bob");
+}
+
+/// C5, C7: once the keys are turned over, what the brokers' logs say that the member did read comes first.
+#[tokio::test]
+async fn removal_says_what_the_member_did_read_and_what_it_could_have() {
+    let world = World::new("alice").with_team();
+    let mut vault = world.vault();
+    vault["status"]["keyEpoch"] = json!(2);
+    let of = |name: &str, reason: &str| {
+        let mut connection = github();
+        connection["metadata"]["name"] = json!(name);
+        connection["status"]["advised"] = json!([{"member": "bob", "reason": reason, "at": "2026-03-01T12:00:00Z"},
+                {"member": "carol", "reason": "MemberDidRead", "at": "2026-03-01T12:00:00Z"}]);
+        connection
+    };
+    let connections = [of("github", "MemberCouldRead"), of("aws-root", "MemberDidRead")];
+    let mut world = world
+        .answering(("DELETE", BOB, 200, status(200, "")))
+        .answering(("GET", VAULT, 200, vault))
+        .answering(("GET", CONNECTIONS, 200, list_of("Connection", &connections)));
+    let said = world.run(&["members", "remove", "bob", "--yes"]).await;
+    assert_eq!(
+        said.answer(),
+        "Member 'bob' is removed from vault 'team'.\nWhoever it was may know these. Change them at their providers, then \
+         here (kubectl coffer set):\n  aws-root  did read it\n  github    could read it\n"
+    );
 }
 
 #[tokio::test]
