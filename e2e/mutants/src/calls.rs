@@ -10,7 +10,7 @@ use std::{
 const DOORS: [&str; 4] = ["webhook/src", "broker/src", "operator/src", "cli/src/decision.rs"];
 
 /// The functions of `policy` that say yes or no. Those of one word count where a file takes them from `policy`.
-const DECISIONS: [&str; 15] = [
+const DECISIONS: [&str; 16] = [
     "writes::member",
     "writes::vault",
     "writes::connection",
@@ -23,6 +23,7 @@ const DECISIONS: [&str; 15] = [
     "decide",
     "judge",
     "by_break_glass",
+    "may_audit",
     "candidates",
     "access::admits",
     "admits",
