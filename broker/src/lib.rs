@@ -6,7 +6,7 @@
 //!
 //! | room | holds |
 //! | --- | --- |
-//! | [`doors`] | the ways in: workloads and `kubectl` users; later members without a Kubernetes identity |
+//! | [`doors`] | the ways in: workloads, `kubectl` users, auditors; later members without a Kubernetes identity |
 //! | [`peers`] | which replica is to do what only one should |
 //! | [`identity`] | whose a token is: TokenReview and its short memory |
 //! | [`facts`] | the watched kinds, one request's view of them, and the look past the watches |
