@@ -39,14 +39,14 @@ pub(super) async fn run(
     let mark = desk.mark();
     desk.say(&format!("Member '{name}' is removed from vault '{}'{mark}.", facts.name()))?;
     let was_active = facts.views.iter().any(|view| view.name == *name && view.is_active());
-    let mut said = BTreeMap::new();
     if was_active {
         // It is removed whatever comes of this look, also of one's own, after which one sees nothing more.
         if let Err(late) = rotate::turned_over(desk, cluster, arguments.waiting, &facts.vault).await {
             desk.note(&format!("The new keys were not seen yet: {late}"));
         }
-        said = advised(cluster, &facts, name, arguments.waiting).await;
     }
+    // Who was suspended, or whose time was over, is named since then.
+    let said = advised(cluster, &facts, name, arguments.waiting).await;
     report(desk, &known, &said, &owned)
 }
 

@@ -14,7 +14,7 @@ use coffer_crds::{
     Connection, Envelope, EnvelopeConnection, EnvelopeSpec, KeyringSpec, conditions::reason,
     limits::MAX_LISTED_MEMBERS,
 };
-use coffer_envelope::{Change, NewEnvelope, NewVersion, OpenEnvelope, OpenKeyring, SealError};
+use coffer_envelope::{Change, EnvelopeError, NewEnvelope, NewVersion, OpenEnvelope, OpenKeyring, SealError};
 use coffer_policy::{
     MemberView, Scope,
     access::admits,
@@ -169,7 +169,20 @@ fn open<'k, 's>(
     let opened = keys
         .open_envelope(&connection.namespace().unwrap_or_default(), &connection.name_any(), &envelope.spec)
         .map_err(|error| {
-            let advice = "restore it from a backup, or delete it and give the Connection its values again";
+            let advice = match error {
+                EnvelopeError::UnknownRoot(_) => {
+                    "it is whole, and opens when that generation is in Secret coffer-custodian again: put it back from a copy"
+                }
+                EnvelopeError::Malformed(_)
+                | EnvelopeError::Displaced
+                | EnvelopeError::OutsideScope
+                | EnvelopeError::NoSlot
+                | EnvelopeError::UnknownGeneration(_)
+                | EnvelopeError::NoSuchItem(_)
+                | EnvelopeError::Open(_) => {
+                    "restore it from a backup, or delete it and give the Connection its values again"
+                }
+            };
             Finding::invalid(reason::ENVELOPE_INVALID, format!("{error}; {advice}"))
         })?;
     if !displaced {

@@ -31,8 +31,10 @@ use crate::{
 pub const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a broker that has not answered is not waited for: one that is away holds up one question, not a thousand.
 const SILENCE: SignedDuration = SignedDuration::from_secs(30);
-/// Above so many members that one Connection is lost to, who read it is one question instead of one for each.
+/// Above so many members in force that one Connection is lost to, who read it is one question instead of one for each.
 const MANY: usize = 4;
+/// The same of members that left, one question about whom serves all Connections.
+const LEAVERS: usize = 32;
 /// Questions whose answers are remembered.
 const REMEMBERED: usize = 1000;
 /// How long, at most.
@@ -102,10 +104,13 @@ impl Asking {
 
     /// Asks for what a look that began then does not know, and returns when it is told or nobody is waited for any more.
     pub async fn ask(&self, vault: &Key, unknown: &Unknown, began: Timestamp, means: &Means<'_>) {
-        let questions: Vec<(About, Option<String>)> = if unknown.losses.len() > MANY {
+        // What is told of a leaver serves every Connection that is sealed anew for it; of the others, this one alone.
+        let (leavers, others): (Vec<&Loss>, Vec<&Loss>) =
+            unknown.losses.iter().partition(|loss| loss.recorded || loss.out.is_some());
+        let of_member = |loss: &Loss| (About::Member(loss.member.clone()), loss.out.clone());
+        let questions: Vec<(About, Option<String>)> = if leavers.len() > LEAVERS || others.len() > MANY {
             vec![(About::Connection(unknown.connection.clone()), None)]
         } else {
-            let of_member = |loss: &Loss| (About::Member(loss.member.clone()), loss.out.clone());
             unknown.losses.iter().map(of_member).collect()
         };
         join_all(questions.into_iter().map(|(about, out)| self.question(vault, about, out, began, means)))
@@ -138,11 +143,10 @@ impl Asking {
             for replica in found.missing {
                 each.entry(replica).or_insert(asked_at);
             }
-            let nobody = !found.anybody && !found.refused;
+            let nobody = found.asked && !found.anybody;
             *locked(&self.silent) = Silent { all: nobody.then_some(asked_at), each };
         }
-        let reads = found.reads;
-        self.remember(key, Told { asked_at, out, reads: Arc::new(reads) });
+        self.remember(key, New { asked_at, out, reads: found.reads });
     }
 
     async fn turn(&self, key: &Question) -> OwnedMutexGuard<()> {
@@ -150,7 +154,7 @@ impl Asking {
         turn.lock_owned().await
     }
 
-    fn remember(&self, key: Question, told: Told) {
+    fn remember(&self, key: Question, told: New) {
         let now = told.asked_at;
         let mut all = locked(&self.told);
         if all.len() >= REMEMBERED {
@@ -159,11 +163,25 @@ impl Asking {
         if all.len() >= REMEMBERED {
             all.clear();
         }
-        all.insert(key, told);
+        // What was read stays read, whoever does not answer now.
+        let before = all.get(&key).map(|before| before.reads.clone()).unwrap_or_default();
+        let mut reads = told.reads;
+        for (read, time) in before.iter() {
+            let last = reads.entry(read.clone()).or_insert(*time);
+            *last = (*last).max(*time);
+        }
+        all.insert(key, Told { asked_at: now, out: told.out, reads: Arc::new(reads) });
         drop(all);
         // Whoever waits for a turn or has one holds it too.
         locked(&self.turns).retain(|_, turn| Arc::strong_count(turn) > 1);
     }
+}
+
+/// What was told just now.
+struct New {
+    asked_at: Timestamp,
+    out: Option<String>,
+    reads: LastReads,
 }
 
 /// What the brokers say, page after page.
@@ -176,14 +194,19 @@ async fn find(vault: &Key, about: &About, means: &Means<'_>, found: &mut Found) 
             return;
         }
         let of_everybody = page.is_none();
-        let answers = match ask(vault, about, page, left, means, &found.silent).await {
+        let answers = match ask(vault, about, page.clone(), left, means, &found.silent).await {
             Ok(answers) => answers,
             Err(error) => {
                 tracing::warn!(%vault, %error, "the brokers cannot be asked who read what");
-                found.refused = matches!(error, WriteError::Refused(..));
+                // A namespace that is being deleted, for instance, takes no question. Else it is asked again.
+                if !matches!(error, WriteError::Refused(..)) {
+                    pages.push(page);
+                    tokio::time::sleep(LOOK.1).await;
+                }
                 continue;
             }
         };
+        found.asked = true;
         for (replica, answer) in &answers {
             found.silent.remove(replica);
             found.take(answer);
@@ -205,8 +228,8 @@ struct Found {
     silent: BTreeMap<String, Timestamp>,
     /// Whether anybody answered.
     anybody: bool,
-    /// Whether the question itself was refused, as in a namespace that is being deleted: no broker's fault.
-    refused: bool,
+    /// Whether there was a question at all: that there was none is no broker's fault.
+    asked: bool,
     /// Who has a log and did not.
     missing: BTreeSet<String>,
     reads: LastReads,
