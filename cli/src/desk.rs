@@ -33,6 +33,8 @@ pub(crate) trait Person {
     fn line(&mut self, prompt: &str) -> io::Result<String>;
     /// Whether what is answered is shown on a screen.
     fn sees_the_answer(&self) -> bool;
+    /// Whether remarks are shown on a screen, where one may take the place of another.
+    fn sees_the_notes(&self) -> bool;
     /// All of standard input.
     fn standard_input(&mut self) -> io::Result<SecretBytes>;
     /// Lets them edit a file.
@@ -50,6 +52,22 @@ impl Desk<'_> {
         if !self.options.quiet {
             // Who closed the other end of stderr does not want to know.
             let _ = writeln!(self.notes, "{}", output::harmless(line.as_bytes()));
+        }
+    }
+
+    /// How far something is: in the place of what was said before on a terminal, as a remark elsewhere. An empty line takes
+    /// it away.
+    pub(crate) fn progress(&mut self, line: &str) {
+        const AT_THE_START: &str = "\r\x1b[K";
+        if !self.person.sees_the_notes() {
+            if !line.is_empty() {
+                self.note(line);
+            }
+            return;
+        }
+        if !self.options.quiet {
+            let _ = write!(self.notes, "{AT_THE_START}{}", output::harmless(line.as_bytes()));
+            let _ = self.notes.flush();
         }
     }
 
@@ -112,6 +130,10 @@ impl Person for Terminal {
 
     fn sees_the_answer(&self) -> bool {
         io::stdout().is_terminal()
+    }
+
+    fn sees_the_notes(&self) -> bool {
+        io::stderr().is_terminal()
     }
 
     fn standard_input(&mut self) -> io::Result<SecretBytes> {

@@ -164,7 +164,7 @@ fn in_effect_now(connection: &Connection) -> Result<(), Failure> {
     match look {
         Look::Done => Ok(()),
         Look::Never(failure) => Err(failure),
-        Look::NotYet(state) => Err(Failure::Conflict(format!(
+        Look::NotYet(state) | Look::Part(_, _, state) => Err(Failure::Conflict(format!(
             "{state}. Values are sealed again while all of the spec is in effect; kubectl coffer set gives it other ones"
         ))),
     }

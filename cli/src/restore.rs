@@ -194,13 +194,14 @@ async fn wait_for(
         match wait::ready(&what, &status.conditions, vault.metadata.generation) {
             Look::Done => match &status.rotation {
                 None => Look::Done,
-                Some(rotation) => Look::NotYet(format!(
-                    "{what}: {} of {} credentials are sealed under new keys",
-                    rotation.connections_resealed.unwrap_or_default(),
-                    status.connections.unwrap_or_default()
-                )),
+                Some(rotation) => {
+                    let all = status.connections.unwrap_or_default();
+                    let sealed = rotation.connections_resealed.unwrap_or_default();
+                    let said = format!("{what}: {sealed} of {all} credentials are sealed under new keys");
+                    Look::Part(sealed, all, said)
+                }
             },
-            other @ (Look::NotYet(_) | Look::Never(_)) => other,
+            other @ (Look::NotYet(_) | Look::Part(..) | Look::Never(_)) => other,
         }
     };
     wait::until(desk, cluster, waiting, name, look).await.map(drop)

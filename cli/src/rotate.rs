@@ -75,10 +75,16 @@ pub(crate) async fn turned_over(
                 let members = status.members.as_ref().map_or(0, |members| members.active);
                 let wrapped = rotation.members_wrapped.unwrap_or_default();
                 let sealed = rotation.connections_resealed.unwrap_or_default();
-                Look::NotYet(match sealed {
-                    0 => format!("new keys: {wrapped} of {members} members hold them"),
-                    sealed => format!("new keys: {sealed} of {all} connections are sealed under them"),
-                })
+                match sealed {
+                    0 => {
+                        let said = format!("new keys: {wrapped} of {members} members hold them");
+                        Look::Part(wrapped, members, said)
+                    }
+                    sealed => {
+                        let said = format!("new keys: {sealed} of {all} connections are sealed under them");
+                        Look::Part(sealed, all, said)
+                    }
+                }
             }
             None if status.key_epoch > epoch => Look::Done,
             None => Look::NotYet(String::from("new keys: waiting for the operator")),

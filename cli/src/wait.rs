@@ -43,6 +43,8 @@ pub(crate) enum Look {
     Done,
     /// Not yet; what is the matter, for people to read.
     NotYet(String),
+    /// So many of so many; what they are, for people to read.
+    Part(i64, i64, String),
     /// It will never be so.
     Never(Failure),
 }
@@ -62,16 +64,23 @@ pub(crate) async fn until<K: Kind>(
     let mut told = String::new();
     loop {
         let found: Option<K> = cluster.find(name).await?;
-        let state = match look(found.as_ref()) {
+        let looked = look(found.as_ref());
+        if let (Look::Done | Look::Never(_), false) = (&looked, told.is_empty()) {
+            desk.progress("");
+        }
+        let state = match looked {
             Look::Done => return Ok(found),
             Look::Never(failure) => return Err(failure),
             Look::NotYet(state) => state,
+            Look::Part(done, all, what) if desk.person.sees_the_notes() => bar(done, all, &what),
+            Look::Part(_, _, what) => what,
         };
         if state != told {
-            desk.note(&state);
+            desk.progress(&state);
             told = state;
         }
         if Instant::now() >= end {
+            desk.progress("");
             let kind = K::kind(&()).to_lowercase();
             return Err(Failure::NotNow(format!(
                 "{kind} '{name}' is not as it should be after {} s; what was written stays. See: kubectl describe \
@@ -81,6 +90,14 @@ pub(crate) async fn until<K: Kind>(
         }
         sleep(LOOK).await;
     }
+}
+
+/// A bar that fills from the left.
+fn bar(done: i64, all: i64, what: &str) -> String {
+    const WIDTH: i64 = 24;
+    let filled = if all > 0 { (done.clamp(0, all) * WIDTH) / all } else { 0 };
+    let part = |letter: &str, count: i64| letter.repeat(usize::try_from(count).unwrap_or_default());
+    format!("[{}{}] {what}", part("#", filled), part("-", WIDTH - filled))
 }
 
 /// Whether an object says that all of its spec is in effect.
@@ -131,6 +148,16 @@ mod tests {
         assert!(matches!(ready("x", &[], Some(1)), Look::NotYet(_)));
         assert!(matches!(ready("x", &[condition("True", "Available", Some(1))], Some(2)), Look::NotYet(_)));
         assert!(matches!(ready("x", &[condition("True", "Available", Some(2))], Some(2)), Look::Done));
+    }
+
+    #[test]
+    fn a_bar_is_full_when_all_is_done_and_never_more_than_that() {
+        let hashes = |done, all| bar(done, all, "x").matches('#').count();
+        assert_eq!(
+            [hashes(0, 10), hashes(5, 10), hashes(10, 10), hashes(11, 10), hashes(0, 0)],
+            [0, 12, 24, 24, 0]
+        );
+        assert!(bar(1, 2, "1 of 2").ends_with("------------] 1 of 2"));
     }
 
     #[test]

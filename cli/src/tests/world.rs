@@ -282,6 +282,10 @@ impl Person for Scripted {
         self.sees
     }
 
+    fn sees_the_notes(&self) -> bool {
+        false
+    }
+
     fn edit(&mut self, file: &Path) -> io::Result<()> {
         let edit = self.edits.ok_or(io::ErrorKind::NotFound)?;
         std::fs::write(file, edit(&std::fs::read_to_string(file)?))
