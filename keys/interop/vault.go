@@ -45,14 +45,14 @@ func (i vaultInput) context(vault string) context {
 	}}
 }
 
-// branch unwraps one of the installation's two branches, of generation 1.
-func (f *vaultFile) branch(secret, name string) ([]byte, error) {
+// branch unwraps one generation of one of the installation's two branches.
+func (f *vaultFile) branch(secret, name string, generation uint64) ([]byte, error) {
 	var w apiWrap
-	if err := json.Unmarshal(f.CustodySecrets[secret]["generation-1"], &w); err != nil {
+	if err := json.Unmarshal(f.CustodySecrets[secret][fmt.Sprintf("generation-%d", generation)], &w); err != nil {
 		return nil, err
 	}
 	with := opener{kid: "root/" + name, key: f.Root[name]}
-	return w.decode().open(with, context{"root", func(l *lp) { l.text(name).number(1) }})
+	return w.decode().open(with, context{"root", func(l *lp) { l.text(name).number(generation) }})
 }
 
 // member finds the key and the register entry of a member: from nothing but its own secret, or the branch.
@@ -158,10 +158,10 @@ func (f *vaultFile) verify(check func(string, func() error)) {
 	k := f.Keyring
 	var root, branch, custodian []byte
 	check("custody Secrets", func() (err error) {
-		if root, err = f.branch("coffer-custodian", "custodian"); err != nil {
+		if root, err = f.branch("coffer-custodian", "custodian", k.RootGeneration); err != nil {
 			return err
 		}
-		branch, err = f.branch("coffer-brokered", "brokered")
+		branch, err = f.branch("coffer-brokered", "brokered", k.BrokeredGeneration)
 		custodian = derive(root, "custodian", func(l *lp) { l.bytes(vaultID(k.VaultID)) })
 		return err
 	})
