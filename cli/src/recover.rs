@@ -6,7 +6,7 @@ mod opened;
 use std::path::PathBuf;
 
 use clap::Args;
-use coffer_crds::{Connection, Custody, Subject, Vault, VaultMember};
+use coffer_crds::{Connection, Custody, Subject, Vault, VaultMember, conditions::reason::NOT_ADOPTED};
 use coffer_policy::{Caller, identity::with_namespace, writes::owner_for};
 use kube::ResourceExt as _;
 use serde_json::{Map, Value, json};
@@ -19,7 +19,7 @@ use crate::{
     facts::Facts,
     init,
     local_key::{self, KeyOptions},
-    output,
+    output::{self, reason},
     pins::{self, Pin, Pins},
     sealing::{self, Place},
     set::in_effect,
@@ -211,6 +211,9 @@ async fn make_vault(
     let ready = wait::until(desk, cluster, waiting, &name, |vault: Option<&Vault>| match vault {
         Some(vault) => {
             let status = vault.status.clone().unwrap_or_default();
+            if reason(&status.conditions) == NOT_ADOPTED {
+                return Look::Never(keyring_is_there(&cluster.namespace, &name));
+            }
             wait::ready(&format!("vault '{name}'"), &status.conditions, vault.metadata.generation)
         }
         None => Look::Never(Failure::NotFound(format!("vault '{name}' was deleted"))),
@@ -224,6 +227,16 @@ async fn make_vault(
         Ok(())
     })?;
     Ok(ready)
+}
+
+/// What was restored under a root that is lost lies there and belongs to nobody; owners may not touch it.
+fn keyring_is_there(namespace: &str, name: &str) -> Failure {
+    Failure::Conflict(format!(
+        "the Keyring of the vault that is gone is in the place of the new one. A cluster administrator takes it and the \
+         Envelopes of its credentials away: kubectl delete keyring -n {namespace} {name}; kubectl delete envelopes -n \
+         {namespace} --all, if no other vault has any there. Then delete the vault that was made now (kubectl delete vault -n \
+         {namespace} {name}) and run this again"
+    ))
 }
 
 /// Invites whoever was in the register and is no member of the new vault. A key of one's own is pinned: nobody else takes
