@@ -375,4 +375,10 @@ async fn nothing_is_shown_while_what_vouches_for_requesters_is_missing() {
         let answer = archive.one(by, asking(who("web"), true, None)).await;
         assert_eq!((answer.code, reads(&answer).len()), (503, 0), "{by}");
     }
+    let answer = archive.one("stranger", asking(who("web"), true, None)).await;
+    assert_eq!(
+        (answer.code, answer.message.as_str()),
+        (404, "Vault 'main' not found"),
+        "as of an absent one"
+    );
 }
