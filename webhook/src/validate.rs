@@ -4,6 +4,7 @@ pub mod acceptance;
 pub mod access_token;
 pub mod audit_query;
 pub mod connection;
+mod question;
 pub mod release;
 pub mod restored;
 pub mod vault;

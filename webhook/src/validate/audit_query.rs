@@ -3,11 +3,10 @@
 use std::{sync::LazyLock, time::Instant};
 
 use coffer_crds::AuditQuery;
-use coffer_keys::answer::AnswerPublicKey;
 use kube::CustomResourceExt as _;
 use serde_json::Value;
 
-use super::{SpecSchema, check_form, spec_schema, typed};
+use super::{SpecSchema, check_form, question::Question, spec_schema, typed};
 use crate::{
     draft::Draft,
     pace::Pace,
@@ -30,25 +29,15 @@ pub fn admit(mut request: Request, operator: &str, pace: &Pace, now: Instant) ->
     let mut draft = Draft::new(std::mem::take(&mut request.object));
     let new: AuditQuery = typed(draft.object(), &SCHEMA)?;
     check_form(draft.object(), &Value::Null, &SCHEMA)?;
-    AnswerPublicKey::parse(&new.spec.public_key).map_err(|_| {
-        Refusal::field("spec.publicKey", "must be an X-Wing public key, 1216 bytes in standard base64")
-    })?;
     let user = &request.user_info;
-    if new.spec.requester.as_ref().is_some_and(|named| *named != user.author()) {
-        return Err(Refusal::Authorize(String::from(
-            "spec.requester must name whoever sends this request: leave the field out, and it is filled in",
-        )));
-    }
-    // Last: what is refused anyway costs nothing.
+    let question = Question {
+        kinds: "AuditQueries",
+        public_key: &new.spec.public_key,
+        requester: new.spec.requester.as_ref(),
+    };
+    question.check(user)?;
     if user.username != operator {
-        pace.take(&user.username, now).map_err(|wait| {
-            Refusal::SlowDown(format!(
-                "you make AuditQueries too fast: {} at once, then one a second. Delete each when you have its answers, \
-                 and make the next one in {} s",
-                pace.burst(),
-                wait.as_secs() + 1
-            ))
-        })?;
+        question.pace(user, pace, now)?;
     }
     stamp(&mut draft, &["spec", "requester"], &Value::Null, user, true)?;
     Ok(Admitted { patch: draft.into_patch(), ..Admitted::default() })
