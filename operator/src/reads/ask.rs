@@ -344,3 +344,28 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each holder makes one change that cannot be half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A broker that answered before and is away now takes nothing back.
+    #[test]
+    fn what_was_read_stays_read_whoever_answers_the_next_question() {
+        let (asking, vault) = (Asking::default(), Key::new("team-a", "main"));
+        let about = || (vault.clone(), About::Member(String::from("bob")));
+        let read = |name: &str| (String::from("bob"), Key::new("team-a", name));
+        let at = |second: i64| Timestamp::UNIX_EPOCH + SignedDuration::from_secs(second);
+        let tell = |second: i64, reads: &[(&str, i64)]| {
+            let reads = reads.iter().map(|(name, when)| (read(name), at(*when))).collect();
+            asking.remember(about(), New { asked_at: at(second), out: None, reads });
+        };
+        tell(10, &[("github", 5), ("npm", 9)]);
+        tell(20, &[("github", 15), ("npm", 8)]);
+        tell(30, &[]);
+        let told = asking.told(&vault);
+        let told = &told[&About::Member(String::from("bob"))];
+        assert_eq!(told.asked_at, at(30));
+        assert_eq!(*told.reads, LastReads::from([(read("github"), at(15)), (read("npm"), at(9))]));
+    }
+}

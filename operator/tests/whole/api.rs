@@ -35,6 +35,10 @@ struct State {
     events: Vec<(u64, String, Value)>,
     /// Every request that changed something, or tried to: `PATCH secrets/ns/name`.
     writes: Vec<String>,
+    /// The kind whose watches show nothing for now.
+    held_back: Option<&'static str>,
+    /// The kind of which nothing can be made for now.
+    unmakeable: Option<&'static str>,
     /// Every so many writes one is answered with 503, half of those after it was made.
     fails_every: Option<usize>,
     counted: usize,
@@ -97,6 +101,17 @@ impl Api {
         let gone = self.locked().delete(&(String::from(plural), String::from(namespace), String::from(name)));
         self.grow();
         gone.expect("the test deletes what exists")
+    }
+
+    /// From now on watches of this kind lag: they show nothing until another is named, or none.
+    pub(crate) fn hold_back(&self, plural: Option<&'static str>) {
+        self.locked().held_back = plural;
+        self.grow();
+    }
+
+    /// From now on nothing of this kind can be made: it is answered with 503.
+    pub(crate) fn fail_creating(&self, plural: Option<&'static str>) {
+        self.locked().unmakeable = plural;
     }
 
     /// From now on, of every `count` writes one is answered with 503; every other such one takes effect all the same.
@@ -167,7 +182,8 @@ impl Api {
             let asked = Asked { place: place.clone(), status: false, query: query.clone() };
             async move {
                 loop {
-                    let found = api.locked().events.get(next).cloned();
+                    let lags = api.locked().held_back == Some(asked.place.0.as_str());
+                    let found = if lags { None } else { api.locked().events.get(next).cloned() };
                     let Some((version, plural, event)) = found else {
                         grown.changed().await.ok()?;
                         continue;
@@ -200,6 +216,7 @@ impl State {
             if asked.status { "/status" } else { "" }
         ));
         match *method {
+            Method::POST if self.unmakeable == Some(plural.as_str()) => Err(StatusCode::SERVICE_UNAVAILABLE),
             Method::POST => self.create((plural.clone(), namespace.clone(), String::from(name)), body),
             Method::PUT => {
                 let held = self.objects.get(&asked.place).ok_or(StatusCode::NOT_FOUND)?;

@@ -6,6 +6,7 @@ mod api;
 mod brokers;
 mod default_vault;
 mod installation;
+mod restored;
 
 use std::time::Duration;
 

@@ -325,3 +325,27 @@ fn a_plan_that_is_to_name_somebody_asks_first_and_writes_nothing_meanwhile() {
     world.settle();
     assert_eq!(reasons(&world, "one"), [named("job", "MemberDidRead")]);
 }
+
+/// A scope that is to be for everybody waits with the vault's keys, and says so meanwhile; one that is as asked for does not.
+#[test]
+fn a_scope_that_waits_for_an_epoch_is_not_said_to_be_in_effect() {
+    let mut world = world();
+    world.add_connection("one", Some(&["web"]), &[("a", "1")], "alice");
+    world.add_connection("two", None, &[("a", "1")], "alice");
+    world.settle();
+    world.delete_member("job");
+    let begin = world.plan_vault().writes.into_iter().next().unwrap();
+    world.apply_vault(begin);
+    world.edit_connection("one", "alice", |connection| {
+        connection.spec.members = Some(vec![String::from("*")]);
+    });
+    for name in ["one", "two"] {
+        for write in world.plan_connection(name).writes {
+            world.apply_connection(name, write);
+        }
+    }
+    assert_eq!(ready_of_connection(&status(&world, "one")), ("False", "Pending"));
+    assert_eq!(ready_of_connection(&status(&world, "two")), ("True", "Available"));
+    world.settle();
+    assert_eq!(ready_of_connection(&status(&world, "one")), ("True", "Available"));
+}

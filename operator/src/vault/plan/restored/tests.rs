@@ -173,6 +173,34 @@ fn a_restored_vault_goes_on_where_it_was_once_a_restore_user_says_so() {
     assert_eq!(world.settle(), 0);
 }
 
+/// The turn-over that a restore begins ends when everything is sealed anew, and is seen until then.
+#[test]
+fn what_is_still_to_be_adopted_keeps_the_turn_over_going() {
+    let backup = team();
+    let mut world = restored(&backup, &[]);
+    world.add_account("team-a", "web");
+    let mut vault = world.vault().as_ref().clone();
+    vault.annotations_mut().insert(String::from(annotations::RESTORE), backup.vault().uid().unwrap());
+    world.update(|caches| &caches.vaults, vault);
+    for _ in 0..6 {
+        for write in world.plan_vault().writes {
+            world.apply_vault(write);
+        }
+    }
+    let status = world.vault().status.clone().unwrap();
+    assert_eq!(
+        status.rotation.map(|it| it.connections_resealed),
+        Some(Some(0)),
+        "no Connection was looked at"
+    );
+    assert!(world.keyring().spec.epochs.len() > 1);
+    world.settle();
+    assert_eq!(
+        (world.vault().status.clone().unwrap().rotation, world.keyring().spec.epochs.len()),
+        (None, 1)
+    );
+}
+
 /// C16: accepted anew, a ServiceAccount of the new cluster is who it was, in every list that names it.
 #[test]
 fn a_service_account_that_accepts_again_has_what_it_had() {
