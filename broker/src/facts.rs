@@ -5,7 +5,7 @@ mod reread;
 mod stores;
 
 pub use index::{SubjectIndex, Word, WordIndex};
-pub use reread::{ApiServerReread, Fresh, Reread, RereadFailed, Wanted};
+pub use reread::{ApiServerReread, Fresh, Reread, RereadFailed, Versions, Wanted};
 pub use stores::{Place, Stores, Whose};
 
 use coffer_crds::{
@@ -190,6 +190,16 @@ impl Facts {
             keyring: Key::of(vault.vault.as_ref()),
             members: vault.members.iter().map(|member| Key::of(member.as_ref())).collect(),
         })
+    }
+
+    /// The resourceVersions of what is wanted for entry `index`; of what is absent none.
+    pub fn versions(&self, index: usize) -> Versions {
+        let Some(AskedFacts { target: Ok(target), .. }) = self.asked.get(index) else { return Vec::new() };
+        let vault = &self.vaults[target.vault];
+        let envelope = target.envelope.as_ref().and_then(|envelope| envelope.resource_version());
+        let keyring = vault.keyring.as_ref().and_then(|keyring| keyring.resource_version());
+        let members = vault.members.iter().map(|member| member.resource_version());
+        [envelope, keyring].into_iter().chain(members).collect()
     }
 
     /// Puts what was read again in the place of what was watched.

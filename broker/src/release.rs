@@ -15,7 +15,7 @@ pub use seen::Seen;
 use crate::{
     audit::{Actor, AuditLog, DenialBudget},
     branch::Keys,
-    facts::{Facts, Key, Place, Reread, Stores, Whose},
+    facts::{Facts, Key, Place, Reread, Stores, Versions, Whose},
     last_used::{LastUsed, Used},
     limits::RateLimiter,
     metrics::BrokerMetrics,
@@ -23,17 +23,21 @@ use crate::{
 };
 use coffer_broker_api::{Released, people::Delivered};
 use coffer_crds::Verb;
+use coffer_envelope::Looks;
 use coffer_keys::signature::CheckedSignatures;
 use coffer_policy::Caller;
 use jiff::Timestamp;
 use plan::Plan;
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+/// The looks past the watches that were taken for a request, by its entries.
+type AllLooks = BTreeMap<usize, Looks<Versions>>;
 
 /// Everything that a release needs. Shared by the doors.
 pub struct Releaser {
     /// The watched facts.
     pub stores: Stores,
-    /// The look past the watches.
+    /// The looks past the watches.
     pub reread: Box<dyn Reread>,
     /// The brokered branch.
     pub keys: Keys,
@@ -132,8 +136,8 @@ impl Releaser {
                 return Err(self.refuse(entry, Refusal::Unresolved(unresolved.error)).await);
             }
         };
-        let mut reread = BTreeSet::new();
-        let plan = match self.settle(asker, asking, &mut facts, &mut reread).await {
+        let mut looks = AllLooks::new();
+        let plan = match self.settle(asker, asking, &mut facts, &mut looks).await {
             Ok(plan) => plan,
             Err((index, refusal)) => {
                 let Some(broken) = self.glass.broken(&self.stores, asker, asking, &refusal, now) else {
@@ -141,8 +145,8 @@ impl Releaser {
                     return Err(self.refuse(entry, refusal).await);
                 };
                 facts = broken;
-                reread.clear();
-                match self.settle(asker, asking, &mut facts, &mut reread).await {
+                looks.clear();
+                match self.settle(asker, asking, &mut facts, &mut looks).await {
                     Ok(plan) => plan,
                     Err((index, refusal)) => {
                         let entry = trail.denied(&facts, index, &refusal);
@@ -159,7 +163,7 @@ impl Releaser {
             self.metrics.broke_glass();
             self.glass.tell(asker, group, &facts, plan.grants.len());
         }
-        match self.open(asker, asking, &mut facts, &plan, &mut reread).await {
+        match self.open(asker, asking, &mut facts, &plan, &mut looks).await {
             Ok(released) => {
                 self.note_use(&facts, &plan, now);
                 Ok(released)
@@ -194,22 +198,21 @@ impl Releaser {
         self.refuse(entry, refusal).await
     }
 
-    /// Decides; where Envelope and member do not fit together, looks once past the watches and decides again. Then
-    /// what only the broker knows: keys and sizes. The members' windows are charged when nothing else refuses but
+    /// Decides; where Envelope and member do not fit together, looks past the watches and decides again. Then what only the broker knows: keys and sizes. The members' windows are charged when nothing else refuses but
     /// the size (T15).
     async fn settle(
         &self,
         asker: &Asker,
         asking: Asking<'_>,
         facts: &mut Facts,
-        reread: &mut BTreeSet<usize>,
+        looks: &mut AllLooks,
     ) -> Result<Plan, (usize, Refusal)> {
         let plan = loop {
             match plan::plan(asker, asking, facts) {
                 plan::Outcome::Planned(plan) => break plan,
                 plan::Outcome::Refused { index, refusal } => return Err((index, refusal)),
                 plan::Outcome::Lagging { index, refusal } => {
-                    if !reread.insert(index) || !self.look_again(facts, index).await {
+                    if !self.look_again(facts, index, looks).await {
                         return Err((index, refusal));
                     }
                 }
@@ -230,14 +233,15 @@ impl Releaser {
     }
 
     /// Reads Envelope, Keyring and memberships of one entry again; whether there is anything new to look at.
-    async fn look_again(&self, facts: &mut Facts, index: usize) -> bool {
-        let Some(wanted) = facts.wanted(index) else { return false };
+    async fn look_again(&self, facts: &mut Facts, index: usize, looks: &mut AllLooks) -> bool {
+        let looks = looks.entry(index).or_insert_with(|| Looks::after(facts.versions(index)));
+        let Some(wanted) = facts.wanted(index).filter(|_| looks.is_worth_another()) else { return false };
         let fresh = self.reread.read(&wanted).await;
         self.metrics.reread(fresh.is_ok());
         match fresh {
             Ok(fresh) => {
                 facts.refresh(index, fresh);
-                true
+                looks.saw(facts.versions(index))
             }
             Err(_) => false,
         }

@@ -51,7 +51,7 @@ pub struct SelfMember<'a> {
 /// # Errors
 /// [`EnvelopeError::Displaced`], [`EnvelopeError::OutsideScope`] and [`EnvelopeError::NoSlot`] tell what the
 /// Envelope's own public fields show; [`EnvelopeError::Open`] never says more. A caller whose copies may lag reads
-/// Envelope and member once more after `NoSlot` and `Open`.
+/// Envelope and member again after `NoSlot` and `Open`, as [`crate::Looks`] says.
 pub fn open_as_brokered(
     branches: &Branches,
     member: &RegisteredMember,

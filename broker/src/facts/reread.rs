@@ -1,5 +1,5 @@
-//! One look past the watches: when an Envelope and a member do not fit together, one of them is older than the
-//! other in this replica's eyes, and the API server knows.
+//! Looks past the watches: when an Envelope and a member do not fit together, one of them is older than the other in this
+//! replica's eyes, and the API server knows. How many there may be is [`coffer_envelope::Looks`]' word.
 
 use super::Key;
 use coffer_crds::{Envelope, Keyring, VaultMember};
@@ -36,6 +36,9 @@ pub struct Fresh {
     /// Those of the VaultMembers that exist.
     pub members: Vec<Arc<VaultMember>>,
 }
+
+/// Which of the objects were seen, by resourceVersion, in the order of [`Wanted`]; of what is absent none.
+pub type Versions = Vec<Option<String>>;
 
 /// The API server could not be asked.
 #[derive(thiserror::Error, Clone, Copy, Debug, PartialEq, Eq)]

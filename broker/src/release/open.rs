@@ -1,7 +1,7 @@
 //! The opening: only what was wrapped for the member that serves.
 
 use super::{
-    Asker, Asking, Releaser,
+    AllLooks, Asker, Asking, Releaser,
     plan::{self, Granted, Plan},
 };
 use crate::{facts::Facts, refusal::Refusal};
@@ -16,7 +16,6 @@ use coffer_envelope::{
 use coffer_keys::{VaultId, signature::VaultPublicKey};
 use coffer_policy::release::alias;
 use kube::ResourceExt as _;
-use std::collections::BTreeSet;
 
 impl Releaser {
     /// Opens every Connection of a plan that is on record; of members with a key of their own, takes what that key opens.
@@ -26,7 +25,7 @@ impl Releaser {
         asking: Asking<'_>,
         facts: &mut Facts,
         plan: &Plan,
-        reread: &mut BTreeSet<usize>,
+        looks: &mut AllLooks,
     ) -> Result<Vec<Delivered>, (usize, Refusal)> {
         let branches = self.keys.current();
         let mut connections = Vec::with_capacity(plan.grants.len());
@@ -43,7 +42,7 @@ impl Releaser {
             let opened = match self.open_one(branches, facts, index, grant, asking.items_of(index)) {
                 Ok(opened) => opened,
                 Err(error) => {
-                    self.open_again(asker, asking, facts, index, grant, reread, branches, error).await?
+                    self.open_again(asker, asking, facts, index, grant, looks, branches, error).await?
                 }
             };
             connections.push(Delivered::Items(opened));
@@ -53,7 +52,8 @@ impl Releaser {
         Ok(connections)
     }
 
-    /// The one second look. What is new is decided anew, for the same member: its record is the one that stands.
+    /// Looks again for as long as that shows anything new. What is new is decided anew, for the same member: its record is
+    /// the one that stands.
     #[allow(clippy::too_many_arguments, reason = "one call, and a struct for it would say less")]
     async fn open_again(
         &self,
@@ -62,27 +62,29 @@ impl Releaser {
         facts: &mut Facts,
         index: usize,
         grant: &Granted,
-        reread: &mut BTreeSet<usize>,
+        looks: &mut AllLooks,
         branches: &Branches,
-        first: OpenFailed,
+        mut failed: OpenFailed,
     ) -> Result<ReleasedConnection, (usize, Refusal)> {
         let refusal = Refusal::DoesNotOpen { alias: alias_of(facts, index) };
-        if !reread.insert(index) || !self.look_again(facts, index).await {
-            report(facts, index, &first);
-            return Err((index, refusal));
-        }
-        match plan::plan(asker, asking, facts) {
-            plan::Outcome::Planned(plan)
-                if plan.grants[index].member.uid == grant.member.uid && !plan.grants[index].has_own_key => {}
-            plan::Outcome::Planned(_) => return Err((index, refusal)),
-            plan::Outcome::Refused { refusal, .. } | plan::Outcome::Lagging { refusal, .. } => {
-                return Err((index, refusal));
+        while self.look_again(facts, index, looks).await {
+            match plan::plan(asker, asking, facts) {
+                plan::Outcome::Planned(plan)
+                    if plan.grants[index].member.uid == grant.member.uid
+                        && !plan.grants[index].has_own_key => {}
+                plan::Outcome::Planned(_) => return Err((index, refusal)),
+                plan::Outcome::Lagging { index: lagging, .. } if lagging == index => continue,
+                plan::Outcome::Refused { refusal, .. } | plan::Outcome::Lagging { refusal, .. } => {
+                    return Err((index, refusal));
+                }
+            }
+            match self.open_one(branches, facts, index, grant, asking.items_of(index)) {
+                Ok(opened) => return Ok(opened),
+                Err(error) => failed = error,
             }
         }
-        self.open_one(branches, facts, index, grant, asking.items_of(index)).map_err(|error| {
-            report(facts, index, &error);
-            (index, refusal)
-        })
+        report(facts, index, &failed);
+        Err((index, refusal))
     }
 }
 

@@ -1,9 +1,12 @@
-//! Watches lag: one look past them, and never more than what the API server then says.
+//! Watches lag: looks past them, and never more than what the API server then says.
 
 use crate::world::{Pod, World, account, connection, now, rng};
 use coffer_broker::{audit::Decision, facts::Fresh};
-use coffer_crds::{Connection, Envelope, RoleSpec, Verb};
-use std::sync::{Arc, atomic::Ordering};
+use coffer_crds::{Connection, Envelope, RoleSpec, VaultMember, Verb};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+};
 
 struct Lagging {
     world: World,
@@ -23,12 +26,15 @@ fn world(members: &[&str]) -> Lagging {
 impl Lagging {
     /// The API server has this Envelope, and members and Keyring as they are now.
     fn api_server_has(&self, envelope: Option<Envelope>) {
-        let fresh = Fresh {
+        *self.world.reread.fresh.lock().unwrap() = Some(self.fresh(envelope, &self.world.members["web"]));
+    }
+
+    fn fresh(&self, envelope: Option<Envelope>, member: &VaultMember) -> Fresh {
+        Fresh {
             envelope: envelope.map(Arc::new),
             keyring: Some(Arc::new(self.world.keyring_object())),
-            members: vec![Arc::new(self.world.members["web"].clone())],
-        };
-        *self.world.reread.fresh.lock().unwrap() = Some(fresh);
+            members: vec![Arc::new(member.clone())],
+        }
     }
 
     fn looks(&self) -> usize {
@@ -104,6 +110,40 @@ async fn a_member_whose_wrapped_keys_lag_behind_the_epoch_is_read_again() {
     assert_eq!(records.last().unwrap().entry.key_epoch, Some(next));
 }
 
+/// Issue 6 §1: the objects are read one after another, and keys may be turned over meanwhile. For as long as a look shows
+/// anything new there is another, up to the third.
+#[tokio::test]
+async fn a_look_during_which_keys_were_turned_over_is_taken_again() {
+    let mut lagging = world(&["*"]);
+    let (mut members, mut envelopes) = (Vec::new(), Vec::new());
+    for _ in 0..4 {
+        let next = lagging.world.keyring.add_epoch([], now(), &mut rng());
+        lagging.world.keyring.set_current(next).unwrap();
+        let registered = lagging.world.keyring.member("web").unwrap().clone();
+        let mut member = lagging.world.members["web"].clone();
+        let wrapped = lagging.world.wrapped(&registered).into_iter().filter(|wrapped| wrapped.epoch == next);
+        member.status.as_mut().unwrap().wrapped_keys = wrapped.collect();
+        members.push(member);
+        envelopes.push(lagging.world.envelope(&lagging.github, "v"));
+    }
+    lagging.world.apply_keyring();
+    // Each look has an Envelope that is one epoch older than the member's key, but for the last.
+    let behind = |at: usize| lagging.fresh(Some(envelopes[at].clone()), &members[at + 1]);
+    let whole = || lagging.fresh(Some(envelopes[3].clone()), &members[3]);
+    let show = |looks: Vec<Fresh>| {
+        let mut looks = VecDeque::from(looks);
+        *lagging.world.reread.fresh.lock().unwrap() = looks.pop_front();
+        *lagging.world.reread.later.lock().unwrap() = looks;
+        lagging.world.reread.asked.store(0, Ordering::SeqCst);
+    };
+    show(vec![behind(0), behind(1), whole()]);
+    let answer = lagging.world.ask(&lagging.pod, &["team-a/github"]).await;
+    assert_eq!((answer.values(&lagging.pod), lagging.looks()), (vec![String::from("v")], 3));
+    show(vec![behind(0), behind(1), behind(2), whole()]);
+    let answer = lagging.world.ask(&lagging.pod, &["team-a/github"]).await;
+    assert_eq!((answer.status, lagging.looks()), (503, 3), "asked again, it looks again");
+}
+
 /// T2, issue 6 §2: an older Envelope is a valid one, signature and all. Who has released from the newer one does not go
 /// back to it, whoever put it there; where only the watch lags, the API server has the newer one.
 #[tokio::test]
@@ -168,7 +208,11 @@ async fn a_look_that_shows_a_narrower_scope_releases_nothing() {
     lagging.api_server_has(Some(lagging.world.envelope(&narrower, "v")));
     let answer = lagging.world.ask(&lagging.pod, &["team-a/github"]).await;
     let text = String::from_utf8_lossy(&answer.body);
-    assert_eq!((answer.status, lagging.looks()), (503, 1), "{text}");
+    assert_eq!(
+        (answer.status, lagging.looks()),
+        (503, 2),
+        "one that shows it, one that shows the same: {text}"
+    );
     assert_eq!(lagging.decisions().await, [Decision::Allowed, Decision::Failed]);
 }
 

@@ -1,17 +1,24 @@
 //! A vault `team-a/main` with members and Connections, and a door to ask at.
 
+mod answer;
+mod fakes;
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, atomic::AtomicBool},
+};
+
 use coffer_broker::{
-    audit::{self, AuditLog, Committed, DenialBudget, FileLimits, FileSink, Opened, Record, Sink},
+    audit::{self, AuditLog, DenialBudget, FileLimits, FileSink, Record},
     branch::Keys,
     doors::workload::{WorkloadDoor, routes},
-    facts::{Fresh, Reread, RereadFailed, Stores, SubjectIndex, Wanted, WordIndex},
-    identity::{BoundObject, ReviewUnavailable, TokenIdentity, TokenReviewer},
-    last_used::{LastUsed, StatusWriter, Used},
+    facts::{Stores, SubjectIndex, WordIndex},
+    last_used::{LastUsed, Used},
     limits::LocalWindows,
     metrics::{AuditHealth, BrokerMetrics},
-    release::{Glass, Registers, Releaser, Seen, Witness},
+    release::{Glass, Registers, Releaser, Seen},
 };
-use coffer_broker_api::{DOOR, ErrorBody, PodReference, ReleaseRequest, ReleaseResponse, Released};
 use coffer_crds::{
     AllMembers, Author, Connection, ConnectionSpec, Custody, Envelope, EnvelopeConnection, EnvelopeMember,
     EnvelopeScope, Keyring, NamedSubject, RegisteredMember, ServiceAccountSubject, Sharing, Subject, Vault,
@@ -19,35 +26,22 @@ use coffer_crds::{
 };
 use coffer_envelope::{Access, Custodian, Item, NewEnvelope, OpenKeyring, Recipient, listed_scope};
 use coffer_keys::{
-    SecretBytes, VaultId,
-    answer::{AnswerContext, EphemeralKey},
-    member_key::MemberPublicKey,
-    signature::CheckedSignatures,
+    SecretBytes, VaultId, answer::EphemeralKey, member_key::MemberPublicKey, signature::CheckedSignatures,
 };
-use coffer_policy::{BreakGlass, Caller, roles};
-use coffer_runtime::{Metrics, Notice, Readiness};
-use futures::future::BoxFuture;
+use coffer_policy::{BreakGlass, roles};
+use coffer_runtime::{Metrics, Readiness};
 use getrandom::{SysRng, rand_core::UnwrapErr};
 use jiff::Timestamp;
-use k8s_openapi::{
-    api::core::v1::{Namespace, ObjectReference},
-    apimachinery::pkg::apis::meta::v1::Time,
-};
+use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::Time};
 use kube::{
     Resource, ResourceExt as _,
     runtime::{reflector, watcher::Event},
 };
-use sha2::{Digest as _, Sha256};
-use std::{
-    collections::BTreeMap,
-    io,
-    path::PathBuf,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
-};
 use warp::filters::BoxedFilter;
+
+pub(crate) use answer::{Answer, request};
+pub(crate) use fakes::{FakeReread, Pod, Tokens, identity};
+use fakes::{Gated, Shared, versioned};
 
 pub(crate) const DRIVER: &str = "system:serviceaccount:coffer-system:coffer-node";
 
@@ -181,7 +175,7 @@ impl World {
     }
 
     pub(crate) fn apply_keyring_object(&mut self, keyring: Keyring) {
-        self.writers.keyrings.apply_watcher_event(&Event::Apply(keyring));
+        self.writers.keyrings.apply_watcher_event(&Event::Apply(seen(keyring)));
     }
 
     pub(crate) fn keyring_object(&self) -> Keyring {
@@ -256,7 +250,7 @@ impl World {
 
     pub(crate) fn apply_member(&mut self, member: VaultMember) {
         self.members.insert(member.name_any(), member.clone());
-        let event = Event::Apply(member);
+        let event = Event::Apply(seen(member));
         self.writers.members.apply_watcher_event(&event);
         self.writers.subjects.observe(&event);
     }
@@ -287,7 +281,7 @@ impl World {
     }
 
     pub(crate) fn apply_envelope(&mut self, envelope: Envelope) {
-        self.writers.envelopes.apply_watcher_event(&Event::Apply(envelope));
+        self.writers.envelopes.apply_watcher_event(&Event::Apply(seen(envelope)));
     }
 
     pub(crate) fn apply_namespace(&mut self, name: &str, labels: &[(&str, &str)]) {
@@ -395,60 +389,6 @@ impl World {
     }
 }
 
-/// What the door said.
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) retry_after: Option<u64>,
-    pub(crate) body: Vec<u8>,
-    pub(crate) key: EphemeralKey,
-    pub(crate) request: ReleaseRequest,
-}
-
-impl Answer {
-    pub(crate) fn error(&self) -> ErrorBody {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-
-    pub(crate) fn sealed(&self) -> Vec<u8> {
-        use base64::{Engine as _, engine::general_purpose::STANDARD};
-        let response: ReleaseResponse = serde_json::from_slice(&self.body).unwrap();
-        assert_eq!((response.v, &response.request_id), (1, &self.request.request_id));
-        STANDARD.decode(response.sealed).unwrap()
-    }
-
-    /// Opens the answer as the node does.
-    pub(crate) fn open(&self, pod: &Pod) -> Released {
-        assert_eq!(self.status, 200, "{}", String::from_utf8_lossy(&self.body));
-        let request_sha256: [u8; 32] = Sha256::digest(self.request.canonical()).into();
-        let context = AnswerContext {
-            door: DOOR,
-            request_id: &self.request.request_id,
-            requester_username: &pod.username,
-            requester_uid: &pod.account_uid,
-            request_sha256: &request_sha256,
-        };
-        Released::decode(self.key.open(&context, &self.sealed()).unwrap().expose()).ok().unwrap()
-    }
-
-    /// The `token` items, in the answer's order.
-    pub(crate) fn values(&self, pod: &Pod) -> Vec<String> {
-        let value = |c: &coffer_broker_api::ReleasedConnection| {
-            String::from_utf8(c.items["token"].expose().to_vec()).unwrap()
-        };
-        self.open(pod).connections.iter().map(value).collect()
-    }
-}
-
-pub(crate) fn request(pod: &Pod, key: &EphemeralKey, references: &[&str]) -> ReleaseRequest {
-    ReleaseRequest {
-        v: 1,
-        request_id: VaultId::generate(&mut rng()).to_string(),
-        connections: references.iter().map(|reference| (*reference).to_owned()).collect(),
-        public_key: key.public().to_base64(),
-        pod: PodReference { namespace: pod.namespace.clone(), name: pod.name.clone(), uid: pod.uid.clone() },
-    }
-}
-
 pub(crate) fn user(name: &str) -> Subject {
     Subject::User(NamedSubject { name: name.into() })
 }
@@ -477,154 +417,16 @@ pub(crate) fn connection(name: &str, owner: &str, members: Option<&[&str]>) -> C
     connection
 }
 
+/// As a watch shows it.
+fn seen<K: Resource + serde::Serialize + Clone>(object: K) -> K {
+    Arc::unwrap_or_clone(versioned(Arc::new(object)))
+}
+
 fn place<K: Resource>(object: &mut K, uid: &str) {
     let meta = object.meta_mut();
     meta.namespace = Some("team-a".into());
     meta.uid = Some(format!("uid-{uid}"));
     meta.creation_timestamp = Some(Time(now()));
-}
-
-/// A pod with its ServiceAccount's token.
-#[derive(Clone)]
-pub(crate) struct Pod {
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-    pub(crate) uid: String,
-    pub(crate) username: String,
-    pub(crate) account_uid: String,
-    pub(crate) token: String,
-}
-
-/// Tokens that the fake API server accepts.
-#[derive(Default)]
-pub(crate) struct Tokens {
-    known: Mutex<BTreeMap<String, TokenIdentity>>,
-    pub(crate) down: AtomicBool,
-    pub(crate) asked: AtomicUsize,
-}
-
-impl Tokens {
-    /// A pod of ServiceAccount `account` in `team-a`, on node `n1`.
-    pub(crate) fn pod(&self, account: &str) -> Pod {
-        self.pod_in("team-a", account, "n1")
-    }
-
-    pub(crate) fn pod_in(&self, namespace: &str, account: &str, node: &str) -> Pod {
-        let pod = Pod {
-            namespace: namespace.into(),
-            name: format!("{account}-0"),
-            uid: format!("uid-of-{account}-0-in-{namespace}"),
-            username: format!("system:serviceaccount:{namespace}:{account}"),
-            account_uid: format!("sa-{account}"),
-            token: format!("{namespace}.{account}.{node}"),
-        };
-        self.accept(&pod.token, identity(&pod, Some(node)));
-        pod
-    }
-
-    /// The token of the driver on `node`.
-    pub(crate) fn driver(&self, node: &str) -> String {
-        let token = format!("driver.{node}.sig");
-        let pod = Pod {
-            namespace: "coffer-system".into(),
-            name: format!("coffer-node-{node}"),
-            uid: format!("uid-of-driver-{node}"),
-            username: DRIVER.into(),
-            account_uid: "sa-coffer-node".into(),
-            token: token.clone(),
-        };
-        self.accept(&token, identity(&pod, Some(node)));
-        token
-    }
-
-    pub(crate) fn accept(&self, token: &str, identity: TokenIdentity) {
-        self.known.lock().unwrap().insert(token.into(), identity);
-    }
-}
-
-pub(crate) fn identity(pod: &Pod, node: Option<&str>) -> TokenIdentity {
-    let caller = Caller {
-        username: pod.username.clone(),
-        uid: Some(pod.account_uid.clone()),
-        groups: vec!["system:serviceaccounts".into(), "system:authenticated".into()],
-    };
-    TokenIdentity {
-        caller,
-        pod: Some(BoundObject { name: pod.name.clone(), uid: pod.uid.clone() }),
-        node: node.map(|node| BoundObject { name: node.into(), uid: format!("uid-of-{node}") }),
-    }
-}
-
-/// A fake that a test keeps a hand on.
-struct Shared<T>(Arc<T>);
-
-impl TokenReviewer for Shared<Tokens> {
-    fn review<'a>(
-        &'a self,
-        token: &'a str,
-    ) -> BoxFuture<'a, Result<Option<TokenIdentity>, ReviewUnavailable>> {
-        self.0.asked.fetch_add(1, Ordering::SeqCst);
-        let answer = match self.0.down.load(Ordering::SeqCst) {
-            true => Err(ReviewUnavailable),
-            false => Ok(self.0.known.lock().unwrap().get(token).cloned()),
-        };
-        Box::pin(async move { answer })
-    }
-}
-
-/// What the API server has, seen past the watches.
-#[derive(Default)]
-pub(crate) struct FakeReread {
-    pub(crate) fresh: Mutex<Option<Fresh>>,
-    pub(crate) asked: AtomicUsize,
-}
-
-impl Reread for Shared<FakeReread> {
-    fn read<'a>(&'a self, _: &'a Wanted) -> BoxFuture<'a, Result<Fresh, RereadFailed>> {
-        self.0.asked.fetch_add(1, Ordering::SeqCst);
-        let fresh = self.0.fresh.lock().unwrap().clone().ok_or(RereadFailed);
-        Box::pin(async move { fresh })
-    }
-}
-
-impl Witness for Shared<Mutex<Vec<(String, String)>>> {
-    fn tell(&self, about: ObjectReference, notice: Notice) {
-        self.0.lock().unwrap().push((about.name.unwrap(), notice.note));
-    }
-}
-
-impl StatusWriter for Shared<Mutex<Vec<Used>>> {
-    fn write<'a>(
-        &'a self,
-        used: &'a Used,
-        _: Timestamp,
-    ) -> BoxFuture<'a, Result<(), coffer_runtime::CallError>> {
-        self.0.lock().unwrap().push(used.clone());
-        Box::pin(async { Ok(()) })
-    }
-}
-
-/// An audit volume that can go away.
-struct Gated {
-    inner: FileSink,
-    gone: Arc<AtomicBool>,
-}
-
-impl Gated {
-    fn gate(&self) -> io::Result<()> {
-        if self.gone.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
-    }
-}
-
-impl Sink for Gated {
-    fn open(&mut self) -> io::Result<Opened> {
-        self.gate()?;
-        self.inner.open()
-    }
-    fn commit(&mut self, lines: &[u8], first_seq: u64) -> io::Result<Committed> {
-        self.gate()?;
-        self.inner.commit(lines, first_seq)
-    }
 }
 
 fn stores() -> (Stores, Writers) {

@@ -89,17 +89,20 @@ fn imports(code: &str) -> String {
 
 /// The files of the doors' own code: a module `tests`, and what stands only for tests, is none.
 fn sources(path: &Path) -> Result<Vec<PathBuf>> {
-    const FOR_TESTS: [&str; 4] = ["tests.rs", "fixtures.rs", "world.rs", "properties.rs"];
+    const FOR_TESTS: [&str; 5] = ["tests", "fixtures", "world", "properties", "model"];
     if path.is_file() {
         return Ok(vec![path.to_path_buf()]);
     }
     let mut files = Vec::new();
     for entry in fs::read_dir(path).with_context(|| format!("look into {}", path.display()))? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_dir() && name != "tests" {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if FOR_TESTS.contains(&name.as_str()) {
+            continue;
+        }
+        if path.is_dir() {
             files.extend(sources(&path)?);
-        } else if name.ends_with(".rs") && !FOR_TESTS.contains(&name.as_str()) {
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
             files.push(path);
         }
     }

@@ -4,7 +4,10 @@ use coffer_crds::MemberPhase;
 use coffer_envelope::{OpenKeyring, scope_contains};
 use kube::ResourceExt as _;
 
-use super::{CONNECTIONS, Deed, Sealed, State};
+use super::{
+    CONNECTIONS, Deed,
+    state::{Sealed, State},
+};
 
 pub(super) fn everybody_opens(state: &State, name: &str, sealed: &Sealed) -> bool {
     let envelope = state.world.envelope(name);

@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use coffer_crds::{EnvelopeScope, SlotRecipient};
 use kube::ResourceExt as _;
 
-use super::{CONNECTIONS, Decided, Sealed, State};
+use super::{
+    CONNECTIONS,
+    state::{Decided, Sealed, State},
+};
 use crate::{cache::Key, connection, vault, world::World};
 
 /// Taken out, or kept to `job`.
