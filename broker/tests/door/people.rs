@@ -78,13 +78,16 @@ async fn a_member_with_its_own_key_gets_what_only_that_key_opens() {
     assert!(records.iter().all(|record| record.entry.decision == Decision::Allowed));
 }
 
+fn not_found(name: &str) -> (u16, String) {
+    (404, format!("Credential '{name}' not found"))
+}
+
 /// C14, T28: absent, of another vault, of no vault, or asked for by a stranger: one answer.
 #[tokio::test]
 async fn strangers_and_members_who_ask_for_what_is_not_there_get_one_answer() {
     let mut hall = hall(1);
     hall.world.vault.spec.sharing = Sharing::Owner;
     hall.world.apply_vault();
-    let not_found = |name: &str| (404, format!("Credential '{name}' not found"));
     assert_eq!(hall.refused("mallory", "github").await, not_found("github"));
     assert_eq!(hall.refused("bob", "nothing").await, not_found("nothing"));
     assert_eq!(hall.refused("bob", "deploy").await, not_found("deploy"), "never shared");
@@ -225,6 +228,8 @@ async fn nothing_is_released_while_what_vouches_for_requesters_is_missing() {
     let (code, text) = hall.refused("bob", "github").await;
     assert_eq!(code, 503);
     assert!(text.contains("not as shipped") && text.contains("helm upgrade"), "{text}");
+    // T28: whoever is nobody there does not learn that there is such a vault.
+    assert_eq!(hall.refused("mallory", "github").await, not_found("github"));
     hall.world.vault.status.as_mut().unwrap().conditions = vec![guarded("True")];
     hall.world.apply_vault();
     assert!(token(hall.ask("bob", vec![all_of("github")]).await).is_some());

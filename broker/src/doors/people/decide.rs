@@ -14,7 +14,10 @@ use coffer_crds::{
     Author, Release, ReleaseConnection, ReleaseStatus, RequestPhase, Verb, limits::MAX_RESULT_CHARS,
 };
 use coffer_keys::answer::{self, AnswerPublicKey};
-use coffer_policy::{Caller, release::RetryAfter};
+use coffer_policy::{
+    Caller, memberships,
+    release::{RetryAfter, not_found},
+};
 use getrandom::{SysRng, rand_core::UnwrapErr};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
@@ -63,22 +66,39 @@ impl PeopleDoor {
             items: &items,
             purpose: release.spec.reason.as_deref(),
         };
-        if let Err(refusal) = self.admits(&asker).await {
+        if let Err(refusal) = self.admits(&asker, asking).await {
             return Err(self.releaser.turn_away(&asker, asking, refusal).await);
         }
         self.releaser.release(&asker, asking).await.map(Answer::of)
     }
 
-    /// What comes before any decision: whether requesters can be believed, and whether this one asks too often.
-    async fn admits(&self, asker: &Asker) -> Result<(), Refusal> {
-        if asker.vault.as_ref().is_some_and(|vault| self.releaser.stores.is_unguarded(vault)) {
-            return Err(Refusal::Unguarded);
-        }
+    /// What comes before any decision: whether this one asks too often, and whether requesters can be believed.
+    async fn admits(&self, asker: &Asker, asking: Asking<'_>) -> Result<(), Refusal> {
         let requester = MemberUid(asker.caller.username.clone());
-        self.windows.charge(&requester, self.limit).await.map_err(|RetryAfter(wait)| Refusal::AskedTooOften {
-            limit: self.limit,
-            retry_after_seconds: u64::try_from(wait.as_secs() + 1).unwrap_or(1),
-        })
+        self.windows.charge(&requester, self.limit).await.map_err(|RetryAfter(wait)| {
+            Refusal::AskedTooOften {
+                limit: self.limit,
+                retry_after_seconds: u64::try_from(wait.as_secs() + 1).unwrap_or(1),
+            }
+        })?;
+        match asker.vault.as_ref().filter(|vault| self.releaser.stores.is_unguarded(vault)) {
+            Some(vault) => Err(self.unguarded(asker, asking, vault)),
+            None => Ok(()),
+        }
+    }
+
+    /// Why nobody is believed. Whoever is nobody in the vault is told what is told of an absent one (T28).
+    fn unguarded(&self, asker: &Asker, asking: Asking<'_>, vault: &Key) -> Refusal {
+        let (caller, glass) = (&asker.caller, &self.releaser.glass.groups);
+        let known = self.releaser.stores.memberships(vault, caller, (self.releaser.clock)());
+        let is_member = known.is_some_and(|(_, views)| {
+            memberships(caller, &views).into_iter().any(|member| member.is_active())
+        });
+        if is_member || glass.group_of(caller).is_some() {
+            return Refusal::Unguarded;
+        }
+        let reference = asking.references.first().map(String::as_str).unwrap_or_default();
+        Refusal::Denied { denial: not_found(reference), hidden: None }
     }
 
     fn failed(&self, message: &str) -> ReleaseStatus {
