@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     values::wrapped,
-    world::{CONNECTIONS, MEMBERS, VAULT, VAULTS, World, github, list_of, member, status},
+    world::{CONNECTIONS, GITHUB, MEMBERS, VAULT, VAULTS, World, github, list_of, member, ready, status},
 };
 use crate::{Failure, backup::file::Backup, random};
 
@@ -27,16 +27,41 @@ fn object(kind: &str, name: &str, spec: &impl serde::Serialize) -> Value {
 fn team() -> (World, MemberSecretKey) {
     let mut world = World::new("restorer").with_team();
     let key = MemberSecretKey::generate(MemberKeyKind::Ed25519, &mut random());
-    let envelope = wrapped(&mut world, &key, 1).envelope;
-    let keyring = object("Keyring", "team", &world.keyring.to_spec());
-    let envelope = object("Envelope", "github", &envelope);
-    world.answers.push(("GET", KEYRINGS, 200, list_of("Keyring", &[keyring])));
-    world.answers.push(("GET", ENVELOPES, 200, list_of("Envelope", &[envelope])));
+    let sealed = sealed_for(&mut world, &key);
+    list(&mut world, sealed);
     (world, key)
 }
 
 async fn saved(world: &mut World) -> String {
     world.run(&["backup", "-o", "json"]).await.answer().to_owned()
+}
+
+/// The path of a file with a backup of what is there.
+async fn backup_of(world: &mut World) -> String {
+    let text = saved(world).await;
+    kept(world, &text)
+}
+
+fn kept(world: &World, text: &str) -> String {
+    let path = world.path().join("team.json");
+    std::fs::write(&path, text).expect("a file");
+    path.to_str().expect("a path").to_owned()
+}
+
+/// The present Keyring as an object, and an Envelope of `github` for this key.
+fn sealed_for(world: &mut World, key: &MemberSecretKey) -> [Value; 2] {
+    let envelope = object("Envelope", "github", &wrapped(world, key, 1).envelope);
+    [object("Keyring", "team", &world.keyring.to_spec()), envelope]
+}
+
+/// Has them listed, to be saved.
+fn list(world: &mut World, [keyring, envelope]: [Value; 2]) {
+    world.answers.insert(0, ("GET", KEYRINGS, 200, list_of("Keyring", &[keyring])));
+    world.answers.insert(0, ("GET", ENVELOPES, 200, list_of("Envelope", &[envelope])));
+}
+
+fn namespace() -> Value {
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}})
 }
 
 /// C16: everything that a vault is made of, in the order in which it can be made, and nothing that belongs to one
@@ -70,12 +95,9 @@ async fn a_backup_holds_what_a_vault_is_made_of_and_no_uid_of_its_objects() {
 #[tokio::test]
 async fn a_restore_makes_what_is_gone_in_order_and_has_the_keyring_adopted() {
     let (mut world, _) = team();
-    let backup = world.path().join("team.json");
-    std::fs::write(&backup, saved(&mut world).await).expect("a file");
-    let file = backup.to_str().expect("a path").to_owned();
-    let keyring = object("Keyring", "team", &world.keyring.to_spec());
+    let file = backup_of(&mut world).await;
     let key = MemberSecretKey::generate(MemberKeyKind::Ed25519, &mut random());
-    let envelope = object("Envelope", "github", &wrapped(&mut world, &key, 1).envelope);
+    let [keyring, envelope] = sealed_for(&mut world, &key);
     let mut again = world.vault();
     again["metadata"]["uid"] = json!("uid-again");
     let mut world = world
@@ -88,12 +110,7 @@ async fn a_restore_makes_what_is_gone_in_order_and_has_the_keyring_adopted() {
         .answering(("PATCH", VAULT, 200, again))
         .answering(("GET", KEYRING, 200, keyring))
         .answering(("POST", CONNECTIONS, 201, github()))
-        .answering((
-            "GET",
-            TEAM,
-            200,
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}}),
-        ));
+        .answering(("GET", TEAM, 200, namespace()));
     // Who is in force afterwards is the real cluster's to tell.
     let said = world.run(&["restore", &file, "--no-wait"]).await;
     assert!(said.answer().contains("Restored: 6 objects; 1 were there"), "{said:?}");
@@ -123,9 +140,7 @@ fn last(place: &str) -> &str {
 #[tokio::test]
 async fn a_restore_into_a_namespace_that_is_gone_says_so_and_writes_nothing() {
     let (mut world, _) = team();
-    let backup = world.path().join("team.json");
-    std::fs::write(&backup, saved(&mut world).await).expect("a file");
-    let file = backup.to_str().expect("a path").to_owned();
+    let file = backup_of(&mut world).await;
     let mut world = world.answering(("GET", TEAM, 404, status(404, "namespaces \"team\" not found")));
     let (code, text) = world.run(&["restore", &file]).await.refused();
     assert_eq!(code, Failure::NOT_FOUND);
@@ -133,7 +148,7 @@ async fn a_restore_into_a_namespace_that_is_gone_says_so_and_writes_nothing() {
     assert!(world.written().is_empty());
     let (code, text) = world.run(&["restore", &file, "-n", "other"]).await.refused();
     assert!(code == Failure::NOT_FOUND && text.contains("holds no vault of namespace 'other'"), "{text}");
-    std::fs::write(&backup, "kind: Vault").expect("a file");
+    kept(&world, "kind: Vault");
     let (code, text) = world.run(&["restore", &file]).await.refused();
     assert!(code == Failure::USAGE && text.contains("kind is not List"), "{text}");
 }
@@ -145,14 +160,10 @@ async fn a_members_own_key_opens_a_backup_without_any_custodian() {
     world.run(&["key", "new", "--no-passphrase"]).await.answer();
     let file = std::fs::read(world.home().key).expect("a file");
     let key = MemberSecretKey::from_file(&file, None).expect("a key");
-    let envelope = object("Envelope", "github", &wrapped(&mut world, &key, 1).envelope);
-    let keyring = object("Keyring", "team", &world.keyring.to_spec());
-    world.answers.insert(0, ("GET", ENVELOPES, 200, list_of("Envelope", &[envelope])));
-    world.answers.insert(0, ("GET", KEYRINGS, 200, list_of("Keyring", &[keyring])));
-    let backup = world.path().join("team.json");
+    let sealed = sealed_for(&mut world, &key);
+    list(&mut world, sealed);
     let text = saved(&mut world).await;
-    std::fs::write(&backup, &text).expect("a file");
-    let file = backup.to_str().expect("a path").to_owned();
+    let file = kept(&world, &text);
     let said = world.run(&["recover", "--from", &file, "--dry-run"]).await;
     assert!(said.answer().contains("member 'bob': this key opens 1 of 1 credentials"), "{said:?}");
     assert!(said.answer().contains("opens     team/github") && !said.answer().contains("ghp_"), "{said:?}");
@@ -170,22 +181,20 @@ async fn a_members_own_key_opens_a_backup_without_any_custodian() {
             item["metadata"]["name"] = json!("public");
         }
     }
-    std::fs::write(&backup, moved.to_string()).expect("a file");
+    kept(&world, &moved.to_string());
     let said = world.run(&["recover", "--from", &file, "--dry-run"]).await;
     assert!(said.answer().contains("this key opens 0 of 1 credentials"), "{said:?}");
 
     let stranger = MemberSecretKey::generate(MemberKeyKind::Ed25519, &mut random());
-    let other = object("Envelope", "github", &wrapped(&mut world, &stranger, 1).envelope);
-    world.answers.insert(0, ("GET", ENVELOPES, 200, list_of("Envelope", &[other])));
-    let keyring = object("Keyring", "team", &world.keyring.to_spec());
-    world.answers.insert(0, ("GET", KEYRINGS, 200, list_of("Keyring", &[keyring])));
-    std::fs::write(&backup, saved(&mut world).await).expect("a file");
+    let others = sealed_for(&mut world, &stranger);
+    list(&mut world, others);
+    backup_of(&mut world).await;
     let (code, text) = world.run(&["recover", "--from", &file, "--dry-run"]).await.refused();
     assert!(code == Failure::DENIED && text.contains("is no member's of vault 'team'"), "{text}");
     // A register that the vault's own key does not vouch for names whom it likes.
     let mut forged: Value = serde_json::from_str(&saved(&mut world).await).expect("JSON");
     forged["items"][0]["spec"]["members"][0]["name"] = json!("mallory");
-    std::fs::write(&backup, forged.to_string()).expect("a file");
+    kept(&world, &forged.to_string());
     let (code, text) = world.run(&["recover", "--from", &file, "--dry-run"]).await.refused();
     assert!(code == Failure::CONFLICT && text.contains("does not vouch for its Keyring"), "{text}");
 }
@@ -194,12 +203,9 @@ async fn a_members_own_key_opens_a_backup_without_any_custodian() {
 #[tokio::test]
 async fn a_vault_that_is_not_the_one_that_was_saved_gets_no_keys() {
     let (mut world, _) = team();
-    let backup = world.path().join("team.json");
-    std::fs::write(&backup, saved(&mut world).await).expect("a file");
-    let file = backup.to_str().expect("a path").to_owned();
-    let keyring = object("Keyring", "team", &world.keyring.to_spec());
+    let file = backup_of(&mut world).await;
     let key = MemberSecretKey::generate(MemberKeyKind::Ed25519, &mut random());
-    let envelope = object("Envelope", "github", &wrapped(&mut world, &key, 1).envelope);
+    let [keyring, envelope] = sealed_for(&mut world, &key);
     let mut strangers = world.vault();
     strangers["metadata"]["uid"] = json!("uid-again");
     strangers["spec"]["roles"] = json!([{"name": "ci", "verbs": ["read"]}]);
@@ -212,23 +218,64 @@ async fn a_vault_that_is_not_the_one_that_was_saved_gets_no_keys() {
         .answering(("GET", VAULT, 200, strangers))
         .answering(("POST", CONNECTIONS, 201, github()))
         .answering(("GET", KEYRING, 200, keyring))
-        .answering((
-            "GET",
-            TEAM,
-            200,
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "team"}}),
-        ));
+        .answering(("GET", TEAM, 200, namespace()));
     let (code, text) = world.run(&["restore", &file]).await.refused();
     assert!(code == Failure::CONFLICT && text.contains("its spec differs"), "{text}");
     assert!(world.written().iter().all(|(method, ..)| method == "POST"), "nothing is annotated");
 
     // One that has keys of its own is left alone from the start.
     let mut other: Value =
-        serde_json::from_str(&std::fs::read_to_string(&backup).expect("a file")).expect("JSON");
+        serde_json::from_str(&std::fs::read_to_string(&file).expect("a file")).expect("JSON");
     other["items"][0]["spec"]["vaultID"] = json!("00112233445566778899aabbccddeeff");
-    std::fs::write(&backup, other.to_string()).expect("a file");
+    kept(&world, &other.to_string());
     let before = world.written().len();
     let (code, text) = world.run(&["restore", &file]).await.refused();
     assert!(code == Failure::CONFLICT && text.contains("was made anew, with keys of its own"), "{text}");
     assert_eq!(world.written().len(), before);
+}
+
+/// Whoever saves one namespace is told what of its vaults lies in others.
+#[tokio::test]
+async fn a_backup_of_one_namespace_says_how_many_credentials_lie_in_others() {
+    for (all, warned) in [(1, false), (3, true)] {
+        let (world, _) = team();
+        let mut vault = world.vault();
+        vault["status"]["connections"] = json!(all);
+        let mut world = world.answering(("GET", VAULTS, 200, list_of("Vault", &[vault])));
+        let said = world.run(&["backup", "-o", "json"]).await;
+        said.answer();
+        let text = "warning: 2 credentials of vault 'team' are not in it: they lie in other namespaces";
+        assert_eq!(said.notes.contains(text), warned, "{said:?}");
+        assert_eq!(said.notes.contains("warning"), warned, "{said:?}");
+    }
+}
+
+/// What was restored under a root that is lost for good is in the new vault's place: who recovers is told at once what to
+/// take away, and does not wait for a vault that never becomes ready.
+#[tokio::test]
+async fn a_restored_keyring_in_the_place_of_the_new_one_is_told_of() {
+    let mut world = World::new("bob").with_team();
+    world.run(&["key", "new", "--no-passphrase"]).await.answer();
+    let file = std::fs::read(world.home().key).expect("a file");
+    let key = MemberSecretKey::from_file(&file, None).expect("a key");
+    let [_, envelope] = sealed_for(&mut world, &key);
+    let mut bob = world.keyring.members()[0].clone();
+    bob.role = String::from("owner");
+    world.keyring.register(bob).expect("a register");
+    let keyring = object("Keyring", "team", &world.keyring.to_spec());
+    list(&mut world, [keyring, envelope]);
+    let file = backup_of(&mut world).await;
+    let mut unadopted = world.vault();
+    unadopted["status"]["conditions"] = ready("False", "NotAdopted");
+    let mut world = world
+        .answering(("GET", VAULT, 404, status(404, "vaults \"team\" not found")))
+        .answering(("GET", MEMBERS, 200, list_of("VaultMember", &[])))
+        .answering(("GET", GITHUB, 404, status(404, "connections \"github\" not found")))
+        .answering(("POST", VAULTS, 201, unadopted.clone()));
+    world.once_made.push((VAULTS, ("GET", VAULT, 200, unadopted)));
+    let (code, text) = world.run(&["recover", "--from", &file, "--yes"]).await.refused();
+    assert!(code == Failure::CONFLICT && text.contains("kubectl delete keyring -n team team"), "{text}");
+    let written: Vec<_> =
+        world.written().into_iter().map(|(method, place, _)| format!("{method} {place}")).collect();
+    assert_eq!(written, [format!("POST {VAULTS}")], "nobody is invited, nothing is sealed");
 }

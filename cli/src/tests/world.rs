@@ -46,6 +46,8 @@ pub(super) struct World {
     pub(super) keyring: OpenKeyring,
     pub(super) folder: tempfile::TempDir,
     pub(super) answers: Vec<Answer>,
+    /// What is answered before all others from the moment on that something was made in a collection, which comes first.
+    pub(super) once_made: Vec<(&'static str, Answer)>,
     pub(super) written: Arc<Mutex<Vec<Written>>>,
     pub(super) person: Scripted,
     /// What the broker says to whoever asks for values.
@@ -102,6 +104,7 @@ impl World {
             keyring,
             folder: tempfile::tempdir().expect("a folder"),
             answers: vec![("POST", WHOAMI, 201, review)],
+            once_made: Vec::new(),
             written: Arc::default(),
             person: Scripted::default(),
             broker: None,
@@ -159,7 +162,8 @@ impl World {
     }
 
     fn cluster(&self, dry_run: bool) -> Cluster {
-        let (answers, written) = (self.answers.clone(), self.written.clone());
+        let (mut answers, written) = (self.answers.clone(), self.written.clone());
+        let once_made = self.once_made.clone();
         let (broker, user) = (self.broker.clone(), self.user.clone());
         let mut asked: Option<Release> = None;
         let (service, mut handle) = tower_test::mock::pair::<Request<Body>, Response<Body>>();
@@ -188,6 +192,9 @@ impl World {
                     Some((_, _, code, answer)) => (*code, merged(answer.clone(), body)),
                     None => (404, status(404, &format!("{method} {path} not found"))),
                 };
+                for (_, later) in once_made.iter().filter(|(place, _)| method == "POST" && *place == path) {
+                    answers.insert(0, later.clone());
+                }
                 let bytes = serde_json::to_vec(&answer).expect("a JSON value");
                 let response = Response::builder().status(code).header("content-type", "application/json");
                 send.send_response(response.body(Body::from(bytes)).expect("a response"));
