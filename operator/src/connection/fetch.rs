@@ -1,6 +1,9 @@
 //! Reads everything that a Connection's plan is made from.
 
-use std::{collections::BTreeMap, collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use coffer_crds::{
     Connection, Envelope, EnvelopeScope, Keyring, RegisteredMember, Subject, Vault, VaultMember,
@@ -83,7 +86,8 @@ pub struct Facts {
     pub break_glass: Arc<BreakGlass>,
 }
 
-/// Reads the facts about `connection` from the caches, beside the `reads` that are known; `None` while there is no custodian root to act with.
+/// Reads the facts about `connection` from the caches, beside the `reads` that are known; `None` while there is no
+/// custodian root to act with.
 ///
 /// # Errors
 /// When an object that the cache misses, but that must exist, cannot be read.

@@ -5,9 +5,9 @@
 //! newer generation is asked for (`growth`); the policy `coffer-custodian-root` lets the operator only add to it.
 
 mod growth;
+mod secrets;
 
 use std::{
-    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -15,23 +15,23 @@ use std::{
 
 use coffer_crds::Keyring;
 use coffer_envelope::custody::{
-    BROKERED_SECRET, Branches, CUSTODIAN_SECRET, Custodian, CustodyError, ROOT_SECRET, RootOfTrust,
-    open_branch, open_custodian, seal_new_root, seal_secrets,
+    BROKERED_SECRET, CUSTODIAN_SECRET, Custodian, CustodyError, ROOT_SECRET, RootOfTrust, seal_new_root,
+    seal_secrets,
 };
-use coffer_keys::hierarchy::CustodianRoot;
 use coffer_runtime::{CallError, Check, within};
-use k8s_openapi::{ByteString, api::core::v1::Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt as _, api::ListParams, core::DeserializeGuard};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 
 use crate::{
-    apply::{MANAGED_BY, MANAGER, WriteError, Writer},
+    apply::{WriteError, Writer},
     cache::Key,
     context::rng,
     meters::Meters,
 };
 use growth::{Growth, growth};
+use secrets::{entries, fields, generate, missing, open, slices, unusable};
 
 /// How soon a Secret that is gone, or back, is noticed. They are read by name; there is no right to watch Secrets.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -354,76 +354,6 @@ impl Keeper {
             !same
         });
     }
-}
-
-/// What is applied of one of the three Secrets. Only the custodian's can grow.
-fn fields<'a>(name: &str, data: impl Iterator<Item = (&'a str, &'a [u8])>) -> Value {
-    let data: Map<String, Value> =
-        data.map(|(key, bytes)| (String::from(key), json!(ByteString(bytes.to_vec())))).collect();
-    let mut fields = json!({
-        "metadata": {"labels": {MANAGED_BY: MANAGER, "app.kubernetes.io/part-of": "coffer"}},
-        "type": "Opaque",
-        "data": data,
-    });
-    if name != CUSTODIAN_SECRET {
-        fields["immutable"] = json!(true);
-    }
-    fields
-}
-
-/// New keys under the root of trust that is there, or a new one, and with the branch that is there, or a new one.
-fn generate(
-    first: u64,
-    root: Option<&Secret>,
-    brokered: Option<&Secret>,
-) -> Result<(RootOfTrust, Custodian), CustodyError> {
-    let trust = match root {
-        Some(secret) => RootOfTrust::from_local_secret(entries(secret))?,
-        None => RootOfTrust::generate_local(&mut rng()),
-    };
-    let branches = match brokered {
-        Some(secret) => open_branch(&trust, entries(secret))?,
-        None => Branches::generate(&mut rng()),
-    };
-    Ok((trust, Custodian::new([CustodianRoot::generate(first, &mut rng())], branches)))
-}
-
-fn open(secrets: &[Option<Secret>; 3]) -> Custody {
-    let [root, custodian, brokered] = secrets;
-    let opened = RootOfTrust::from_local_secret(root.iter().flat_map(entries)).and_then(|trust| {
-        open_custodian(&trust, custodian.iter().flat_map(entries), brokered.iter().flat_map(entries))
-    });
-    match opened {
-        Ok(custodian) => {
-            let source = |secret: &Option<Secret>| {
-                let metadata = secret.as_ref().map(|secret| &secret.metadata);
-                metadata.map(|it| (it.uid.clone(), it.resource_version.clone())).unwrap_or_default()
-            };
-            Custody::Open(Opened { custodian, sources: Arc::new(secrets.each_ref().map(source)) })
-        }
-        Err(error) => unusable(&error),
-    }
-}
-
-fn unusable(error: &CustodyError) -> Custody {
-    let advice = "restore it from a backup; nothing is replaced by itself";
-    Custody::Unavailable(format!("the custodian root does not open: {error}; {advice}").into())
-}
-
-fn slices(data: &BTreeMap<String, Vec<u8>>) -> impl Iterator<Item = (&str, &[u8])> {
-    data.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice()))
-}
-
-fn entries(secret: &Secret) -> impl Iterator<Item = (&str, &[u8])> {
-    secret.data.iter().flatten().map(|(name, ByteString(bytes))| (name.as_str(), bytes.as_slice()))
-}
-
-fn missing(absent: &[&str], namespace: &str) -> String {
-    format!(
-        "Secret {} is gone from namespace {namespace} while Keyrings or other keys depend on it; \
-         restore it from a backup, nothing is replaced by itself",
-        absent.join(", ")
-    )
 }
 
 #[cfg(test)]
