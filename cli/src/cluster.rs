@@ -196,6 +196,11 @@ impl Cluster {
         }
     }
 
+    /// The same cluster, for writes that are only judged.
+    pub(crate) fn judged(&self) -> Self {
+        Self { dry_run: true, ..self.at(&self.namespace) }
+    }
+
     /// All objects of a kind, in one namespace or in all.
     pub(crate) async fn list<K>(&self, everywhere: bool) -> Result<Vec<Listed<K>>, Failure>
     where

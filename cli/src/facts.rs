@@ -1,9 +1,10 @@
 //! One vault with its members, as decisions need them; and which vault is meant when none is named.
 
-use coffer_crds::{Connection, Vault, VaultMember, annotations::DEFAULT_VAULT};
+use coffer_crds::{Connection, Vault, VaultMember, VaultRef, annotations::DEFAULT_VAULT};
 use coffer_policy::{MemberView, Scope, identity::from_status, writes::VaultView};
 use jiff::Timestamp;
 use kube::ResourceExt;
+use serde_json::{Map, Value, json};
 
 use crate::{Failure, cluster::Cluster};
 
@@ -31,18 +32,24 @@ impl Facts {
         Ok((connection, facts))
     }
 
-    /// A Connection if it is there, and its vault; else the vault of that name, or the one that is meant.
-    pub(crate) async fn with_or_of(
+    /// A Connection if it is there, and its vault; else the vault that it is to be made in.
+    pub(crate) async fn with_or_for(
         cluster: &Cluster,
-        connection: &str,
-        vault: Option<&str>,
+        new: &NewConnection<'_>,
     ) -> Result<(Option<Connection>, Self), Failure> {
-        let found: Option<Connection> = cluster.find(connection).await?;
+        let found: Option<Connection> = cluster.find(new.name).await?;
         let facts = match &found {
             Some(found) => Self::around(cluster, found).await?,
-            None => Self::of(cluster, vault).await?,
+            None => Self::for_new(cluster, new).await?,
         };
         Ok((found, facts))
+    }
+
+    /// The vault that a Connection is to be made in.
+    pub(crate) async fn for_new(cluster: &Cluster, new: &NewConnection<'_>) -> Result<Self, Failure> {
+        let vault = vault_for_new(cluster, new).await?;
+        let there = vault.namespace().unwrap_or_else(|| cluster.namespace.clone());
+        Ok(Self::new(vault, cluster.at(&there).all().await?, Timestamp::now()))
     }
 
     /// The vault of a Connection.
@@ -62,6 +69,16 @@ impl Facts {
 
     pub(crate) fn name(&self) -> String {
         self.vault.name_any()
+    }
+
+    /// Whether this is the vault of what was typed, `NAME` or `NAMESPACE/NAME`.
+    pub(crate) fn is_vault(&self, typed: &str) -> bool {
+        match typed.split_once('/') {
+            Some((namespace, name)) => {
+                self.vault.namespace().as_deref() == Some(namespace) && self.name() == name
+            }
+            None => self.name() == typed,
+        }
     }
 
     /// As writes are judged.
@@ -106,6 +123,52 @@ pub(crate) async fn vault(cluster: &Cluster, wanted: Option<&str>) -> Result<Vau
     match wanted {
         Some(name) => cluster.get(name).await,
         None => choose(cluster.all().await?, &cluster.namespace),
+    }
+}
+
+/// A Connection that is not there yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NewConnection<'a> {
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// The vault as it was typed: `NAME`, or `NAMESPACE/NAME`.
+    pub(crate) vault: Option<&'a str>,
+    /// What is known of its spec, whatever the vault.
+    pub(crate) fields: &'a Map<String, Value>,
+}
+
+/// The vault that a Connection is to be made in: as it was typed, else the one that is meant in its namespace, else the
+/// cluster's default one. Which one that is, admission says: nobody need be able to look into all namespaces.
+pub(crate) async fn vault_for_new(cluster: &Cluster, new: &NewConnection<'_>) -> Result<Vault, Failure> {
+    match new.vault.map(|typed| typed.split_once('/').ok_or(typed)) {
+        Some(Ok((namespace, name))) => return cluster.at(namespace).get(name).await,
+        Some(Err(name)) => return cluster.get(name).await,
+        None => {}
+    }
+    let here: Vec<Vault> = cluster.all().await?;
+    if !here.is_empty() {
+        return choose(here, &cluster.namespace);
+    }
+    let reference = default_elsewhere(cluster, new).await?.ok_or_else(|| {
+        Failure::NotFound(format!(
+            "namespace '{0}' has no vault, and the cluster no default one: name one with --vault NAMESPACE/NAME, or make one \
+             with kubectl coffer init -n {0}",
+            cluster.namespace
+        ))
+    })?;
+    let there = reference.namespace.unwrap_or_else(|| cluster.namespace.clone());
+    cluster.at(&there).get(&reference.name.unwrap_or_default()).await
+}
+
+/// Where admission would put it.
+async fn default_elsewhere(cluster: &Cluster, new: &NewConnection<'_>) -> Result<Option<VaultRef>, Failure> {
+    let manifest = json!({"apiVersion": "coffer.dev/v1alpha1", "kind": "Connection", "metadata": {"name": new.name},
+        "spec": new.fields});
+    match cluster.judged().create::<Connection>(manifest).await {
+        Ok(judged) => Ok(judged.spec.vault),
+        // There is none.
+        Err(Failure::Usage(said)) if said.starts_with("spec.vault: ") => Ok(None),
+        Err(failure) => Err(failure),
     }
 }
 

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use coffer_crds::Vault;
+use kube::ResourceExt as _;
 use serde_json::{Value, json};
 
 use crate::{
     Failure,
     cluster::Cluster,
     desk::Desk,
-    facts::{self, Facts},
+    facts::{self, Facts, NewConnection},
     output::{self, Format},
     pins::{self, Trusted},
     seal_key::{self, SealKey},
@@ -26,8 +28,8 @@ pub struct Arguments {
     /// The member that owns it: what is sealed opens for no other
     #[arg(long)]
     pub owner: String,
-    /// The vault; not needed where there is one
-    #[arg(long, conflicts_with = "seal_key")]
+    /// The vault; not needed where there is one, or for the default vault
+    #[arg(long, value_name = "[NAMESPACE/]NAME", conflicts_with = "seal_key")]
     pub vault: Option<String>,
     /// Seal without a cluster, to a key saved by `kubectl coffer seal-key`
     #[arg(long, value_name = "FILE")]
@@ -61,7 +63,8 @@ pub(crate) async fn run(desk: &mut Desk<'_>, arguments: &Arguments) -> Result<()
         None => {
             let cluster = Cluster::connect(&desk.options).await?;
             let (trusted, vault, current) = of_cluster(desk, &cluster, arguments).await?;
-            (trusted, (vault, cluster.namespace.clone()), cluster.namespace.clone(), Some(current))
+            let there = vault.namespace().unwrap_or_else(|| cluster.namespace.clone());
+            (trusted, (vault.name_any(), there), cluster.namespace, Some(current))
         }
     };
     let mut spec = arguments.settings.fields(current.as_deref())?;
@@ -83,18 +86,23 @@ async fn of_cluster(
     desk: &mut Desk<'_>,
     cluster: &Cluster,
     arguments: &Arguments,
-) -> Result<(Trusted, String, Vec<String>), Failure> {
+) -> Result<(Trusted, Vault, Vec<String>), Failure> {
+    let new = NewConnection {
+        name: &arguments.name,
+        vault: arguments.vault.as_deref(),
+        fields: &arguments.settings.but_members()?,
+    };
     let wants_current = arguments.settings.members.iter().flatten().any(|name| name == "current");
     // Who the members are is looked at only where it matters: sealing takes no right but to read the vault.
     let (vault, current) = if wants_current {
-        let facts = Facts::of(cluster, arguments.vault.as_deref()).await?;
+        let facts = Facts::for_new(cluster, &new).await?;
         let current = facts.active();
         (facts.vault, current)
     } else {
-        (facts::vault(cluster, arguments.vault.as_deref()).await?, Vec::new())
+        (facts::vault_for_new(cluster, &new).await?, Vec::new())
     };
     let trusted = pins::trust(&desk.home.pins, cluster, &vault)?;
-    Ok((trusted, vault.metadata.name.unwrap_or_default(), current))
+    Ok((trusted, vault, current))
 }
 
 fn print(desk: &mut Desk<'_>, name: &str, namespace: &str, spec: &Value) -> Result<(), Failure> {

@@ -12,7 +12,7 @@ use crate::{
     Failure,
     cluster::Cluster,
     desk::Desk,
-    facts::Facts,
+    facts::{Facts, NewConnection},
     output::{self, Format},
     pins,
     sealing::{self, Place},
@@ -27,8 +27,8 @@ use crate::{
 pub struct Arguments {
     /// The Connection's name
     pub name: String,
-    /// The vault; not needed where there is one, or for a Connection that is there
-    #[arg(long)]
+    /// The vault; not needed where there is one, for a Connection that is there, or for the default vault
+    #[arg(long, value_name = "[NAMESPACE/]NAME")]
     pub vault: Option<String>,
     /// Values.
     #[command(flatten)]
@@ -51,8 +51,10 @@ pub(crate) async fn run(
     arguments: &Arguments,
 ) -> Result<(), Failure> {
     let name = &arguments.name;
-    let (before, facts) = Facts::with_or_of(cluster, name, arguments.vault.as_deref()).await?;
-    if arguments.vault.as_ref().is_some_and(|vault| *vault != facts.name()) {
+    let vault = arguments.vault.as_deref();
+    let new = NewConnection { name, vault, fields: &arguments.settings.but_members()? };
+    let (before, facts) = Facts::with_or_for(cluster, &new).await?;
+    if vault.is_some_and(|typed| !facts.is_vault(typed)) {
         return Err(Failure::Conflict(format!(
             "connection '{name}' is in vault '{}' and never moves: delete it and make it there",
             facts.name()

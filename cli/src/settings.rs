@@ -77,6 +77,11 @@ impl Settings {
         }
         Ok(fields)
     }
+
+    /// Those that mean the same in every vault.
+    pub(crate) fn but_members(&self) -> Result<Map<String, Value>, Failure> {
+        Self { members: None, ..self.clone() }.fields(None)
+    }
 }
 
 /// A list of members as it is typed. `*` stands alone (T31).

@@ -29,6 +29,9 @@ async fn the_guide_to_the_default_vault_works_as_it_is_written() -> Result<()> {
         for expected in [
             "true Owner All",
             "coffer-vaults/default, owner bob",
+            "Connection 'npm' in vault 'default' is made",
+            "coffer-vaults/default, owner alice",
+            "    name: default\n    namespace: coffer-vaults\n",
             "spec.connectionName: Connection 'coffer-bob/github' of the same owner is 'github/default' already",
             "\n17\n",
             "Credential 'coffer-alice/github' not found",

@@ -128,6 +128,60 @@ async fn wrong_steps_of_set_say_what_to_do() {
     assert!(text.contains("does not allow 'write'"), "{text}");
 }
 
+/// C2: a namespace that has no vault: what is made there goes where admission puts it, which is asked before anything is
+/// sealed.
+#[tokio::test]
+async fn where_no_vault_is_a_credential_goes_to_the_cluster_s_default_one_or_to_one_that_is_named() {
+    const THERE: &str = "/apis/coffer.dev/v1alpha1/namespaces/vaults/vaults/default";
+    const MEMBERS_THERE: &str = "/apis/coffer.dev/v1alpha1/namespaces/vaults/vaultmembers";
+    let everywhere = || {
+        let world = nothing_there("alice");
+        let mut vault = world.vault();
+        vault["metadata"]["name"] = json!("default");
+        vault["metadata"]["namespace"] = json!("vaults");
+        let mut alice = super::world::member("alice", "owner", "Active");
+        alice["metadata"]["namespace"] = json!("vaults");
+        alice["spec"]["vault"] = json!("default");
+        let mut made = github();
+        made["spec"] = json!({"vault": {"namespace": "vaults", "name": "default"}});
+        let mut world = world
+            .answering(("GET", super::world::VAULTS, 200, super::world::list_of("Vault", &[])))
+            .answering(("GET", THERE, 200, vault))
+            .answering(("GET", MEMBERS_THERE, 200, super::world::list_of("VaultMember", &[alice])))
+            .answering(("POST", CONNECTIONS, 201, made));
+        world.person.pipes = Some("ghp_1");
+        world
+    };
+    let mut world = everywhere();
+    let words = ["set", "github", "--from-file", "token=-", "--provider", "github", "--no-wait"];
+    let said = world.run(&words).await;
+    assert!(said.answer().starts_with("Connection 'github' in vault 'default' is made"), "{said:?}");
+    let written = world.written();
+    let places: Vec<_> = written.iter().map(|(_, place, _)| place.as_str()).collect();
+    assert_eq!(places, [format!("{CONNECTIONS}?dryRun").as_str(), CONNECTIONS]);
+    let asked = &written[0].2["spec"];
+    assert_eq!(
+        (&asked["provider"], asked.get("sealedData")),
+        (&json!("github"), None),
+        "no value is sent to ask that"
+    );
+    assert_eq!(written[1].2["spec"]["vault"], json!({"namespace": "vaults", "name": "default"}));
+    assert_eq!(opened(&world, "token", &written[1].2["spec"]["sealedData"]["token"]), "ghp_1");
+
+    let mut world = everywhere();
+    let named = ["set", "github", "--vault", "vaults/default", "--from-file", "token=-", "--no-wait"];
+    world.run(&named).await.answer();
+    assert_eq!(world.written().len(), 1, "where it is named nothing is asked");
+    let none = "spec.vault: names no vault, and neither namespace 'team' nor the cluster has a default one";
+    let mut world = everywhere().answering(("POST", CONNECTIONS, 422, status(422, none)));
+    let (code, text) = world.run(&words).await.refused();
+    assert_eq!(code, Failure::NOT_FOUND);
+    assert!(text.contains("namespace 'team' has no vault, and the cluster no default one"), "{text}");
+    assert!(text.contains("--vault NAMESPACE/NAME"), "{text}");
+    let mut world = everywhere().answering(("POST", CONNECTIONS, 403, status(403, "you are no member")));
+    assert_eq!(world.run(&words).await.refused(), (Failure::DENIED, "you are no member".to_owned()));
+}
+
 /// An intake key that the vault's own key did not sign is somebody else's.
 #[tokio::test]
 async fn nothing_is_sealed_to_a_key_that_the_vault_did_not_sign() {
