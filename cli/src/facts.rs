@@ -140,10 +140,12 @@ pub(crate) struct NewConnection<'a> {
 /// The vault that a Connection is to be made in: as it was typed, else the one that is meant in its namespace, else the
 /// cluster's default one. Which one that is, admission says: nobody need be able to look into all namespaces.
 pub(crate) async fn vault_for_new(cluster: &Cluster, new: &NewConnection<'_>) -> Result<Vault, Failure> {
-    match new.vault.map(|typed| typed.split_once('/').ok_or(typed)) {
-        Some(Ok((namespace, name))) => return cluster.at(namespace).get(name).await,
-        Some(Err(name)) => return cluster.get(name).await,
-        None => {}
+    if let Some(typed) = new.vault {
+        let (namespace, name) = typed.split_once('/').unwrap_or((&cluster.namespace, typed));
+        if namespace.is_empty() || name.is_empty() || name.contains('/') {
+            return Err(Failure::Usage(format!("--vault {typed}: write NAME, or NAMESPACE/NAME")));
+        }
+        return cluster.at(namespace).get(name).await;
     }
     let here: Vec<Vault> = cluster.all().await?;
     if !here.is_empty() {
@@ -160,12 +162,17 @@ pub(crate) async fn vault_for_new(cluster: &Cluster, new: &NewConnection<'_>) ->
     cluster.at(&there).get(&reference.name.unwrap_or_default()).await
 }
 
-/// Where admission would put it.
+/// Where admission would put it, or has put it.
 async fn default_elsewhere(cluster: &Cluster, new: &NewConnection<'_>) -> Result<Option<VaultRef>, Failure> {
     let manifest = json!({"apiVersion": "coffer.dev/v1alpha1", "kind": "Connection", "metadata": {"name": new.name},
         "spec": new.fields});
     match cluster.judged().create::<Connection>(manifest).await {
         Ok(judged) => Ok(judged.spec.vault),
+        // One that is there, sealed for again.
+        Err(Failure::Conflict(said)) => match cluster.find::<Connection>(new.name).await? {
+            Some(found) => Ok(found.spec.vault),
+            None => Err(Failure::Conflict(said)),
+        },
         // There is none.
         Err(Failure::Usage(said)) if said.starts_with("spec.vault: ") => Ok(None),
         Err(failure) => Err(failure),

@@ -110,6 +110,8 @@ async fn wrong_steps_of_set_say_what_to_do() {
         (vec!["set", "github", "--item", "token=hunter2"], Failure::USAGE, "--item token"),
         (vec!["set", "github", "--from-file", "token=/nowhere"], Failure::NOT_FOUND, "/nowhere"),
         (vec!["set", "github", "--from-file", "-"], Failure::USAGE, "ITEM=-"),
+        (vec!["set", "github", "--vault", "team/", "--from-file", "a=-"], Failure::USAGE, "NAMESPACE/NAME"),
+        (vec!["set", "github", "--vault", "a/b/c", "--from-file", "a=-"], Failure::USAGE, "NAMESPACE/NAME"),
         (vec!["set", "github", "--from-file", "a=-", "--from-file", "b=-"], Failure::USAGE, "once"),
         (vec!["set", "github", "--from-file", "a=-", "--members", "*,a"], Failure::USAGE, "stands alone"),
     ] {
