@@ -3,6 +3,7 @@
 use crate::bench::load::Target;
 use crate::cluster::Cluster;
 use crate::install::NAMESPACE;
+use crate::service;
 use anyhow::{Context, Result, bail};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use getrandom::rand_core::UnwrapErr;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::authentication::v1::TokenRequest;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, ServiceAccount};
 use kube::api::PostParams;
 use kube::{Api, Client, ResourceExt};
 use rustls::pki_types::pem::PemObject;
@@ -52,12 +53,8 @@ impl Door {
     /// # Errors
     /// If Coffer is not installed.
     pub async fn find(cluster: &Cluster) -> Result<Self> {
-        let client = cluster.client().await?;
-        let service = Api::<Service>::namespaced(client.clone(), NAMESPACE).get("coffer-broker").await?;
-        let ip =
-            service.spec.and_then(|spec| spec.cluster_ip).context("the broker's Service has no address")?;
-        let tls = Arc::new(trust(&client).await?);
-        Ok(Self { address: format!("{ip}:8443"), tls: TlsConnector::from(tls) })
+        let tls = Arc::new(trust(&cluster.client().await?).await?);
+        Ok(Self { address: service::address(cluster, "broker").await?, tls: TlsConnector::from(tls) })
     }
 
     /// The same door for a load.

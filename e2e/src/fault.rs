@@ -6,6 +6,7 @@ use crate::cluster::Cluster;
 use crate::cluster::component::Component;
 use crate::install::NAMESPACE;
 use crate::process::{self, Process};
+use crate::service;
 use crate::wait;
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::coordination::v1::Lease;
@@ -147,7 +148,7 @@ pub async fn restarted(cluster: &Cluster, before: &Pod) -> Result<()> {
         .map(drop)
 }
 
-/// Wait until `count` pods of a component are ready and no other is left.
+/// Wait until `count` pods of a component are ready, no other is left, and its Service reaches them.
 ///
 /// # Errors
 /// If that takes too long.
@@ -157,7 +158,8 @@ pub async fn ready(cluster: &Cluster, component: &str, count: usize) -> Result<(
         let ready = pods.iter().filter(|pod| wait::pod_condition(pod, "Ready")).count();
         Ok((pods.len() == count && ready == count).then_some(()))
     })
-    .await
+    .await?;
+    if count == 0 { Ok(()) } else { service::reached(cluster, component, RECOVERY).await }
 }
 
 /// Run so many replicas of a Deployment of Coffer's, and wait until there are just these: with none, nobody answers

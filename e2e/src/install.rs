@@ -6,6 +6,8 @@ use crate::layout::{Layout, create_folder};
 use crate::lock::Lock;
 use crate::programs::Programs;
 use crate::progress::step;
+use crate::service;
+use crate::wait;
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -71,7 +73,12 @@ pub async fn install(cluster: &Cluster) -> Result<()> {
             .args(["--set-string", &annotation, "--set", &format!("restoreUsers={{{RESTORER}}}")])
             .args(["--set", &format!("breakGlass.groups={{{BREAKERS}}}")])
             .run()
-            .await
+            .await?;
+        // Helm waits for the pods, not for the node to know them.
+        for component in ["webhook", "broker"] {
+            service::reached(cluster, component, wait::SOON).await?;
+        }
+        anyhow::Ok(())
     })
     .await?;
     crate::layout::write_file(&mark, identity)

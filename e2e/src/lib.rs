@@ -27,6 +27,7 @@ pub mod people;
 pub mod process;
 pub mod programs;
 pub mod progress;
+pub mod service;
 pub mod team;
 pub mod terminal;
 pub mod users;

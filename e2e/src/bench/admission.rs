@@ -9,10 +9,9 @@ use crate::broker;
 use crate::cluster::Cluster;
 use crate::install::NAMESPACE;
 use crate::namespace::{Namespace, shell_pod};
+use crate::service;
 use crate::team::{INJECTED, Team, asking};
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::Service;
-use kube::Api;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -64,13 +63,10 @@ pub async fn measure(cluster: &Cluster, sizes: &Sizes) -> Result<Vec<Figure>> {
 }
 
 async fn webhook(cluster: &Cluster) -> Result<Target> {
-    let client = cluster.client().await?;
-    let service = Api::<Service>::namespaced(client.clone(), NAMESPACE).get("coffer-webhook").await?;
-    let ip = service.spec.and_then(|spec| spec.cluster_ip).context("the webhook's Service has no address")?;
     Ok(Target {
-        address: format!("{ip}:443"),
+        address: service::address(cluster, "webhook").await?,
         host: format!("coffer-webhook.{NAMESPACE}.svc"),
-        tls: Arc::new(broker::trust(&client).await?),
+        tls: Arc::new(broker::trust(&cluster.client().await?).await?),
     })
 }
 
