@@ -74,14 +74,18 @@ pub async fn install(cluster: &Cluster) -> Result<()> {
             .args(["--set", &format!("breakGlass.groups={{{BREAKERS}}}")])
             .run()
             .await?;
-        // Helm waits for the pods, not for the node to know them.
-        for component in ["webhook", "broker"] {
-            service::reached(cluster, component, wait::SOON).await?;
-        }
-        anyhow::Ok(())
+        reached(cluster).await
     })
     .await?;
     crate::layout::write_file(&mark, identity)
+}
+
+/// Helm waits for the pods, not for the node to know them.
+async fn reached(cluster: &Cluster) -> Result<()> {
+    for component in ["webhook", "broker"] {
+        service::reached(cluster, component, wait::SOON).await?;
+    }
+    Ok(())
 }
 
 /// Remove Coffer; its kinds and their objects stay.
@@ -104,12 +108,27 @@ pub async fn values(cluster: &Cluster) -> Result<String> {
     helm(cluster, &["get", "values", RELEASE, "--namespace", NAMESPACE, "--output", "json"]).output().await
 }
 
-/// Install or upgrade the release from any chart, with the values of this file and nothing else.
+/// Install or upgrade the release from any chart, with the values of this file and these changes and nothing else, until
+/// it is ready.
+///
+/// # Errors
+/// If Helm fails, or it is not ready in five minutes.
+pub async fn release(cluster: &Cluster, chart: &Path, values: &Path, changes: &[&str]) -> Result<()> {
+    let mut command = released(cluster, chart, values).args(["--wait", "--timeout", "5m"]);
+    for change in changes {
+        command = command.args(["--set", change]);
+    }
+    command.run().await?;
+    reached(cluster).await
+}
+
+/// The same, for a chart whose programs may never be ready.
 #[must_use]
-pub fn release(cluster: &Cluster, chart: &Path, values: &Path) -> Helm {
+pub fn released(cluster: &Cluster, chart: &Path, values: &Path) -> Helm {
     // Under this checkout's programs; nothing is built or loaded.
     let _ = fs::remove_file(cluster.layout().state().join("installed"));
-    helm(cluster, &["upgrade", "--install", RELEASE, "--namespace", NAMESPACE, "--reset-values", "--values"])
+    helm(cluster, &["upgrade", "--install", RELEASE, "--namespace", NAMESPACE, "--create-namespace"])
+        .args(["--reset-values", "--values"])
         .arg(values)
         .arg(chart)
 }

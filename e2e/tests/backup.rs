@@ -18,13 +18,20 @@ async fn the_guide_to_backup_and_restore_works_as_it_is_written() -> Result<()> 
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).context(HANDED_OVER),
         Ok(()) | Err(_) => Ok(()),
     };
-    // For the lock that tests share; the guide makes its own namespaces.
-    Namespace::lend(&cluster, "backup", &[], async |_| {
+    // Alone: it takes all of Coffer away and brings it back. The guide makes its own namespaces.
+    Namespace::lend_alone(&cluster, "backup", &[], async |_| {
         forget()?;
+        let folder = tempfile::tempdir()?;
+        let values = folder.path().join("values.json");
+        std::fs::write(&values, install::values(&cluster).await?)?;
         let people = [("alice", &[][..]), ("bob", &[][..]), (RESTORER, &[][..])];
         let told = guide::follow(&cluster, "docs/guides/backup.md", &people, &["coffer-kept"]).await;
         forget()?;
+        // As it was for the other tests, wherever the guide ended.
+        let chart = cluster.layout().checkout().join("charts/coffer");
+        let again = install::release(&cluster, &chart, &values, &[]).await.context("install again");
         let told = told?;
+        again?;
         for said in [
             "are left as they are (dry run)",
             "Vault 'team' in namespace 'coffer-kept' is ready: 2 of 3 members are in force.",

@@ -144,20 +144,13 @@ async fn live(ns: &Namespace, charts: (&Path, &Path), values: &Path, before: &Va
     // The programs are this checkout's. Helm applies new rules before new programs, so these need not be at ease
     // under the earlier chart's: what is asked of it is that it installs, upgrades, and harms nothing.
     let known = known_to(earlier, values)?;
-    install::release(cluster, earlier, known.path()).run().await.context("install the earlier chart")?;
+    install::released(cluster, earlier, known.path()).run().await.context("install the earlier chart")?;
     undamaged("installing the earlier chart").await?;
-    install::release(cluster, present, values)
-        .args(["--wait", "--timeout", "4m"])
-        .run()
-        .await
-        .context("upgrade")?;
+    install::release(cluster, present, values, &[]).await.context("upgrade")?;
     opens(ns, "upgraded").await?;
     undamaged("the upgrade").await?;
 
-    install::release(cluster, present, values)
-        .args(["--set", &format!("logLevel=debug,webhook.replicas=3,{ASSIGNED}")])
-        .args(["--wait", "--timeout", "4m"])
-        .run()
+    install::release(cluster, present, values, &["logLevel=debug", "webhook.replicas=3", ASSIGNED])
         .await
         .context("change values")?;
     opens(ns, "other-uid").await?;
@@ -178,7 +171,7 @@ async fn live(ns: &Namespace, charts: (&Path, &Path), values: &Path, before: &Va
         .context("roll back to the earlier chart")?;
     undamaged("rolling back").await?;
     // As it should be before uninstalling: the driver takes the volumes down.
-    install::release(cluster, present, values).args(["--wait", "--timeout", "4m"]).run().await?;
+    install::release(cluster, present, values, &[]).await?;
     remove_pods(ns).await?;
     install::uninstall(cluster).await.context("uninstall")?;
     undamaged("uninstalling").await
@@ -215,8 +208,7 @@ async fn vaults_outlive_upgrade_rollback_and_uninstalling_and_open_again() -> Re
             anyhow::Ok(())
         }
         .await;
-        let again = install::release(&cluster, &present, &values).args(["--wait", "--timeout", "5m"]);
-        let again = again.run().await.context("install again");
+        let again = install::release(&cluster, &present, &values, &[]).await.context("install again");
         lived?;
         again?;
 

@@ -41,10 +41,7 @@ async fn turn_over(cluster: &Cluster, secrets: &Api<Secret>) -> Result<i64> {
     let values = folder.path().join("values.json");
     std::fs::write(&values, install::values(cluster).await?)?;
     let chart = cluster.layout().checkout().join("charts/coffer");
-    install::release(cluster, &chart, &values)
-        .args(["--set", &format!("custodian.rootGeneration={}", newest + 1)])
-        .args(["--wait", "--timeout", "4m"])
-        .run()
+    install::release(cluster, &chart, &values, &[&format!("custodian.rootGeneration={}", newest + 1)])
         .await
         .context("ask for a new root")?;
     Ok(newest + 1)

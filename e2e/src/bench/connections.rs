@@ -15,7 +15,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::{Event, Secret};
 use kube::Api;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams};
-use serde_json::json;
+use kube::runtime::watcher;
+use serde_json::{Value, json};
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
@@ -49,7 +50,7 @@ pub async fn measure(cluster: &Cluster, sizes: &Sizes) -> Result<Vec<Figure>> {
 }
 
 async fn in_namespace(ns: &Namespace, team: &Team<'_>, sizes: &Sizes) -> Result<Vec<Figure>> {
-    let mut ready = Ready::watch(ns.api());
+    let mut ready = Ready::watch(ns.api(), watcher::Config::default());
     let [few, many] = sizes.connections;
     let mut figures = vec![all_ready(ns, team, few, &mut ready).await?];
     figures.extend(with_secrets(ns, few, sizes.secrets).await?);
@@ -175,7 +176,11 @@ pub(super) async fn apply_one(
     members: &[&str],
 ) -> Result<()> {
     let token = format!("ghp_value_of_{number}");
-    let manifest = team.manifest(&name(number), members, &[("username", "bot"), ("token", &token)]);
+    create(ns, team.manifest(&name(number), members, &[("username", "bot"), ("token", &token)])).await
+}
+
+/// Makes a Connection of this manifest.
+pub(super) async fn create(ns: &Namespace, manifest: Value) -> Result<()> {
     // As any object: the type has no field for what is never stored.
     let object: DynamicObject = serde_json::from_value(manifest).context("describe a Connection")?;
     let kind = ApiResource::erase::<Connection>(&());

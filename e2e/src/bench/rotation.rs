@@ -1,6 +1,6 @@
 //! Removal of one member of a hundred from a vault of a thousand Connections.
 
-use super::connections::{apply_one, clear, name};
+use super::connections::{apply_one, clear, create, name};
 use super::figure::Figure;
 use super::statistics::{count, ms, percentile, short};
 use super::watch::Ready;
@@ -18,6 +18,7 @@ use coffer_crds::{Vault, VaultMember};
 use futures::{StreamExt, TryStreamExt, stream};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::DeleteParams;
+use kube::runtime::watcher;
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -67,7 +68,7 @@ async fn in_namespace(ns: &Namespace, sizes: &Sizes) -> Result<Vec<Figure>> {
         for at in 1..members {
             team.active(&format!("member-{at}")).await?;
         }
-        let mut ready = Ready::watch(ns.api());
+        let mut ready = Ready::watch(ns.api(), watcher::Config::default());
         stream::iter((0..connections).map(|at| apply_one(ns, &team, at, &["*"])))
             .buffer_unordered(AT_ONCE)
             .try_collect::<()>()
@@ -75,10 +76,12 @@ async fn in_namespace(ns: &Namespace, sizes: &Sizes) -> Result<Vec<Figure>> {
         ready.all(connections, ALL).await
     };
     step(&format!("a vault of {members} members and {connections} Connections"), grow).await?;
-    let neighbour = Neighbour::make(ns).await?;
-    let idle = step("another vault's Connection, while nothing happens", neighbour.writes(20)).await?;
+    let mut neighbour = Neighbour::make(ns).await?;
+    let idle =
+        step("another vault's Connections, while nothing happens", neighbour.idle(sizes.singles)).await?;
     let mut figures = denied(ns, sizes.removals).await?;
-    figures.extend(resealed(ns, &team, &neighbour, idle, members - sizes.removals - 1, connections).await?);
+    let members = members - sizes.removals - 1;
+    figures.extend(resealed(ns, &team, &mut neighbour, idle, members, connections).await?);
     Ok(figures)
 }
 
@@ -135,8 +138,8 @@ async fn asks(door: &Door, pod: &Pod, token: &str) -> Result<u16> {
 async fn resealed(
     ns: &Namespace,
     team: &Team<'_>,
-    neighbour: &Neighbour<'_>,
-    mut idle: Vec<Duration>,
+    neighbour: &mut Neighbour<'_>,
+    idle: Vec<Duration>,
     members: usize,
     connections: usize,
 ) -> Result<Vec<Figure>> {
@@ -166,7 +169,7 @@ async fn resealed(
     let busy = async {
         let mut times = Vec::new();
         loop {
-            times.extend(neighbour.writes(1).await?);
+            times.push(neighbour.write().await?);
             if settled_now(ns).await? {
                 return anyhow::Ok(times);
             }
@@ -180,10 +183,10 @@ async fn resealed(
     };
     let (took, mut busy) = step("removing one more, and watching", work).await?;
     let writes = scrape::writes(&ns.client()).await? - before;
-    idle.sort_unstable();
     busy.sort_unstable();
     let least = 2 * members + connections;
-    let (idle, busy_p99) = (ms(percentile(&idle, 99)), ms(percentile(&busy, 99)));
+    let [[idle_p50, idle_p99], [busy_p50, busy_p99]] =
+        [&idle, &busy].map(|times| [50, 99].map(|part| ms(percentile(times, part))));
     Ok(vec![
         Figure::new(
             format!(
@@ -198,9 +201,13 @@ async fn resealed(
             "lower bound {least}: 2 × members + Connections; a Connection's status follows its Envelope"
         )),
         most.figure("memory: operator during it").at_most(80.0),
-        Figure::new("removal: another vault's value → Ready meanwhile, p99", busy_p99 / idle, "× idle")
+        Figure::new("removal: another vault's value → Ready meanwhile, p99", busy_p99 / idle_p99, "× idle")
             .at_most(2.0)
-            .note(format!("{busy_p99:.0} ms of {} writes, {idle:.0} ms before", busy.len())),
+            .note(format!(
+                "{busy_p99:.0} ms of {} creates, p50 {busy_p50:.0} ms; before {idle_p99:.0} ms of {}, p50 {idle_p50:.0} ms",
+                busy.len(),
+                idle.len()
+            )),
     ])
 }
 
@@ -223,23 +230,37 @@ async fn settled(ns: &Namespace) -> Result<()> {
 
 /// Another vault, whose people work meanwhile.
 struct Neighbour<'a> {
+    ns: &'a Namespace,
     team: Team<'a>,
+    ready: Ready,
+    written: usize,
 }
 
 impl<'a> Neighbour<'a> {
     async fn make(ns: &'a Namespace) -> Result<Self> {
-        Ok(Self { team: Team::with_spec(ns, "neighbour", json!({})).await? })
+        let team = Team::with_spec(ns, "neighbour", json!({})).await?;
+        let ready = Ready::watch(ns.api(), watcher::Config::default().labels("bench=neighbour"));
+        Ok(Self { ns, team, ready, written: 0 })
     }
 
-    /// How long a new value takes until it is Ready, so many times.
-    async fn writes(&self, number: usize) -> Result<Vec<Duration>> {
-        let mut times = Vec::new();
+    /// How long a new credential takes from its create to Ready.
+    async fn write(&mut self) -> Result<Duration> {
+        self.written += 1;
+        let name = format!("neighbours-{}", self.written);
+        let mut manifest = self.team.manifest(&name, &["*"], &[("token", "of-the-neighbours")]);
+        manifest["metadata"]["labels"] = json!({"bench": "neighbour"});
+        let started = Instant::now();
+        create(self.ns, manifest).await?;
+        Ok(self.ready.one(&name, ALL).await? - started)
+    }
+
+    /// The same so many times, one after the other, sorted.
+    async fn idle(&mut self, number: usize) -> Result<Vec<Duration>> {
+        let mut times = Vec::with_capacity(number);
         for _ in 0..number {
-            let started = Instant::now();
-            let value = format!("{:?}", Instant::now());
-            self.team.connection("neighbours", &["*"], &[("token", &value)]).await?;
-            times.push(started.elapsed());
+            times.push(self.write().await?);
         }
+        times.sort_unstable();
         Ok(times)
     }
 }

@@ -18,12 +18,12 @@ pub struct Ready {
 }
 
 impl Ready {
-    /// Begin to watch.
+    /// Begin to watch those that this configuration selects.
     #[must_use]
-    pub fn watch(connections: Api<Connection>) -> Self {
+    pub fn watch(connections: Api<Connection>, selected: watcher::Config) -> Self {
         let (publish, since) = watch::channel(HashMap::new());
         let task = tokio::spawn(async move {
-            let mut events = std::pin::pin!(watcher(connections, watcher::Config::default()));
+            let mut events = std::pin::pin!(watcher(connections, selected));
             while let Some(event) = events.next().await {
                 // A broken watch is begun again by itself.
                 let Ok(Event::Apply(found) | Event::InitApply(found)) = event else { continue };
