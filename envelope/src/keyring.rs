@@ -40,6 +40,7 @@ pub struct OpenKeyring {
     epochs: BTreeMap<i64, OpenEpoch>,
     members: Vec<RegisteredMember>,
     changed: bool,
+    checked: CheckedSignatures,
 }
 
 /// One epoch: its key, and its entry as it is written.
@@ -80,6 +81,7 @@ impl Custodian {
             epochs: BTreeMap::new(),
             members: Vec::new(),
             changed: true,
+            checked: CheckedSignatures::default(),
         };
         keyring.insert_epoch(1, Vec::new(), now, rng);
         keyring
@@ -125,6 +127,7 @@ impl Custodian {
             epochs,
             members: spec.members.clone(),
             changed: false,
+            checked: CheckedSignatures::default(),
         })
     }
 
@@ -265,7 +268,8 @@ impl OpenKeyring {
     }
 
     /// Whether a member's wrapped vault key is of this Keyring, for this member and its present key, so that it
-    /// need not be made again.
+    /// need not be made again. Signatures that held are remembered: a vault of many members asks about the same ones at
+    /// each look.
     pub fn is_wrapped(&self, member: &RegisteredMember, wrapped: &WrappedVaultKey) -> bool {
         let kid = crate::register::kid(self.branch, member).map(|kid| kid.to_string());
         self.epochs.contains_key(&wrapped.epoch)
@@ -276,7 +280,7 @@ impl OpenKeyring {
                 &member.uid,
                 self.signing.public(),
                 wrapped,
-                &CheckedSignatures::default(),
+                &self.checked,
             )
             .is_ok()
     }

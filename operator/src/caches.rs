@@ -1,6 +1,6 @@
 //! Everything that the operator watches, with the terms by which it is found.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use coffer_crds::{Connection, Envelope, Keyring, Subject, Vault, VaultMember};
 use coffer_policy::{home, release::alias};
@@ -12,7 +12,7 @@ use kube::{ResourceExt as _, core::PartialObjectMeta};
 
 use crate::{
     cache::{Cache, Key},
-    triggers::{DEFAULT_TERM, Touched},
+    triggers::{DEFAULT_TERM, Touched, is_settled},
     usage,
 };
 
@@ -74,18 +74,27 @@ impl Caches {
             && self.bindings.is_complete()
     }
 
-    /// Everything that is reconciled.
+    /// Everything that is reconciled. What a turn-over of before has left behind waits for its turn again.
     pub fn everything(&self) -> Touched {
+        let all = self.connections.all();
+        let (behind, others): (Vec<_>, Vec<_>) =
+            all.iter().partition(|connection| is_settled(connection) && self.is_behind(connection));
+        let keys = |connections: Vec<&Arc<Connection>>| {
+            connections.into_iter().map(|connection| Key::of(connection.as_ref())).collect()
+        };
         Touched {
             vaults: self.vaults.all().iter().map(|vault| Key::of(vault.as_ref())).collect(),
-            connections: self
-                .connections
-                .all()
-                .iter()
-                .map(|connection| Key::of(connection.as_ref()))
-                .collect(),
+            connections: keys(others),
+            resealed: keys(behind),
             ..Touched::default()
         }
+    }
+
+    /// Whether a Connection's values are sealed in an older epoch than its vault's current one.
+    fn is_behind(&self, connection: &Connection) -> bool {
+        let keyring = self.vault_key_of(connection).and_then(|vault| self.keyrings.get(&vault));
+        let envelope = self.envelopes.get(&Key::of(connection));
+        keyring.zip(envelope).is_some_and(|(keyring, envelope)| envelope.spec.epoch < keyring.spec.current)
     }
 
     /// The vault that a Connection belongs to: the one it names, else its namespace's default, else the cluster's.

@@ -15,10 +15,6 @@ use tokio::sync::{
 
 use crate::{cache::Key, triggers::Touched};
 
-/// How many Connections of turn-overs are looked at at the same time. The controller has room for more, which is for
-/// whatever people do meanwhile.
-const RESEALED_AT_ONCE: usize = 6;
-
 /// The two queues, the Vaults whose counts are to be looked at a moment later, and the Connections whose turn to be
 /// sealed anew comes when others have been.
 #[derive(Default)]
@@ -35,11 +31,15 @@ struct Senders {
     connections: UnboundedSender<ObjectRef<Connection>>,
 }
 
-/// Connections of turn-overs.
+/// Connections of turn-overs. One at a time: the controller has room for more, which is for whatever people do meanwhile,
+/// and so has the API server, which several at once would keep busy (`docs/performance.md`).
 #[derive(Default)]
 struct Resealing {
+    /// Of turn-overs after which somebody is not to know what the keys before open.
+    urgent: VecDeque<Key>,
+    /// Of the others.
     waiting: VecDeque<Key>,
-    running: BTreeSet<Key>,
+    running: Option<Key>,
 }
 
 /// The reading ends. The controllers that read them take each name once, however often it was queued.
@@ -77,10 +77,9 @@ impl Queues {
         for connection in &touched.connections {
             let _ = senders.connections.send(connection.to_ref());
         }
-        if !touched.resealed.is_empty() {
+        if !touched.resealed.is_empty() || !touched.renewed.is_empty() {
             let mut resealing = locked(&self.resealing);
-            let known: BTreeSet<Key> = resealing.waiting.iter().cloned().collect();
-            resealing.waiting.extend(touched.resealed.difference(&known).cloned());
+            resealing.add(touched);
             resealing.start(senders);
         }
         if !touched.counts.is_empty() {
@@ -94,7 +93,8 @@ impl Queues {
         let open = locked(&self.open);
         let Some(senders) = open.as_ref() else { return };
         let mut resealing = locked(&self.resealing);
-        if resealing.running.remove(connection) {
+        if resealing.running.as_ref() == Some(connection) {
+            resealing.running = None;
             resealing.start(senders);
         }
     }
@@ -123,11 +123,20 @@ impl Queues {
 }
 
 impl Resealing {
+    fn add(&mut self, touched: &Touched) {
+        let urgent: BTreeSet<Key> = self.urgent.iter().cloned().collect();
+        self.urgent.extend(touched.resealed.difference(&urgent).cloned());
+        self.waiting.retain(|key| !touched.resealed.contains(key));
+        let known: BTreeSet<Key> = self.urgent.iter().chain(&self.waiting).cloned().collect();
+        self.waiting.extend(touched.renewed.difference(&known).cloned());
+    }
+
     fn start(&mut self, senders: &Senders) {
-        while self.running.len() < RESEALED_AT_ONCE {
-            let Some(next) = self.waiting.pop_front() else { return };
-            let _ = senders.connections.send(next.to_ref());
-            self.running.insert(next);
+        if self.running.is_none() {
+            self.running = self.urgent.pop_front().or_else(|| self.waiting.pop_front());
+            if let Some(next) = &self.running {
+                let _ = senders.connections.send(next.to_ref());
+            }
         }
     }
 }
@@ -166,28 +175,36 @@ mod tests {
         queues.add(&Touched { resealed: all.clone(), ..Touched::default() });
         let other = Key::new("ns", "other");
         queues.add(&Touched { connections: [other.clone()].into(), ..Touched::default() });
-        let mut seen = Vec::new();
-        while let Ok(next) = receivers.connections.try_recv() {
-            seen.push(Key::new("ns", next.name));
-        }
-        assert_eq!(
-            (seen.len(), seen.last()),
-            (RESEALED_AT_ONCE + 1, Some(&other)),
-            "six of them, then the other"
-        );
+        let mut queued = || receivers.connections.try_recv().ok().map(|next| Key::new("ns", next.name));
+        let first = queued();
+        assert_eq!(queued(), Some(other.clone()), "one of them, then the other");
         queues.looked_at(&other);
-        assert!(receivers.connections.try_recv().is_err(), "it was none of them");
-        let mut done: BTreeSet<Key> = BTreeSet::new();
-        let mut running: VecDeque<Key> = seen.into_iter().filter(|key| *key != other).collect();
-        while let Some(key) = running.pop_front() {
+        assert_eq!(queued(), None, "it was none of them");
+        let (mut done, mut running) = (BTreeSet::new(), first);
+        while let Some(key) = running {
             queues.looked_at(&key);
             done.insert(key);
-            while let Ok(next) = receivers.connections.try_recv() {
-                running.push_back(Key::new("ns", next.name));
-            }
-            assert!(running.len() <= RESEALED_AT_ONCE);
+            running = queued();
+            assert_eq!(queued(), None, "one at a time");
         }
         assert_eq!(done, all);
+    }
+
+    /// A new root for every vault keeps no removal waiting, and what both concern is not looked at twice.
+    #[tokio::test]
+    async fn whoever_was_removed_goes_before_what_only_grew_old() {
+        let keys = |names: &[&str]| names.iter().map(|name| Key::new("ns", *name)).collect::<BTreeSet<_>>();
+        let queues = Queues::default();
+        let mut receivers = queues.open();
+        queues.add(&Touched { renewed: keys(&["a", "b", "c", "d"]), ..Touched::default() });
+        queues.add(&Touched { resealed: keys(&["c", "x"]), ..Touched::default() });
+        queues.add(&Touched { renewed: keys(&["c", "d", "e"]), ..Touched::default() });
+        let mut seen = Vec::new();
+        while let Ok(next) = receivers.connections.try_recv() {
+            queues.looked_at(&Key::new("ns", &next.name));
+            seen.push(next.name);
+        }
+        assert_eq!(seen, ["a", "c", "x", "b", "d", "e"]);
     }
 
     #[tokio::test]

@@ -32,8 +32,10 @@ pub struct Touched {
     pub counts: BTreeSet<Key>,
     /// Connections, at once.
     pub connections: BTreeSet<Key>,
-    /// Connections to seal anew in a new epoch, each when its turn comes.
+    /// Connections to seal anew in a new epoch, each when its turn comes: somebody is not to know the keys of this one.
     pub resealed: BTreeSet<Key>,
+    /// The same for an epoch that began for nobody's sake; they let the others go first.
+    pub renewed: BTreeSet<Key>,
 }
 
 /// A kind whose changes concern something.
@@ -47,20 +49,20 @@ impl Concerns for Vault {
         let mut touched = Touched::default();
         let Some(vault) = change.versions().last() else { return touched };
         let key = Key::of(vault.as_ref());
+        let relevant = |vault: &Vault| {
+            (identity(vault), vault.spec.clone(), vault.labels().clone(), vault.annotations().clone())
+        };
+        if change.before.as_deref().map(relevant) == change.after.as_deref().map(relevant) {
+            // A status, of our own making as a rule: it concerns no Connection, and at once it would call for the next
+            // one as long as the counts in it change.
+            touched.counts.insert(key);
+            return touched;
+        }
         if change.after.is_some() {
             touched.vaults.insert(key.clone());
         }
-        // A status of our own making concerns no Connection.
-        let same = |before: &Vault, after: &Vault| {
-            before.metadata.uid == after.metadata.uid
-                && before.spec == after.spec
-                && before.annotations() == after.annotations()
-        };
-        let unchanged = change.before.as_ref().zip(change.after.as_ref()).is_some_and(|(b, a)| same(b, a));
-        if !unchanged {
-            touched.connections.extend(caches.connections.keys_having(&vault_term(&key)));
-            touched.connections.extend(caches.connections.keys_having(DEFAULT_TERM));
-        }
+        touched.connections.extend(caches.connections.keys_having(&vault_term(&key)));
+        touched.connections.extend(caches.connections.keys_having(DEFAULT_TERM));
         touched
     }
 }
@@ -124,7 +126,10 @@ impl Concerns for Keyring {
             let (settled, waiting) = caches.connections_of(&vault).into_iter().partition(|key| {
                 caches.connections.get(key).is_some_and(|connection| is_settled(&connection))
             });
-            (touched.resealed, touched.connections) = (settled, waiting);
+            touched.connections = waiting;
+            let mut begun = after.spec.epochs.iter().filter(|epoch| epoch.epoch > before.spec.current);
+            let for_somebody = begun.any(|epoch| epoch.causes.iter().any(|cause| cause.member.is_some()));
+            *(if for_somebody { &mut touched.resealed } else { &mut touched.renewed }) = settled;
         }
         for member in differing(&before.spec.members, &after.spec.members) {
             concern_member(&mut touched, caches, &vault, &member.name, &member.role);
@@ -134,7 +139,7 @@ impl Concerns for Keyring {
 }
 
 /// Whether all that a Connection's spec asks for is in effect.
-fn is_settled(connection: &Connection) -> bool {
+pub(crate) fn is_settled(connection: &Connection) -> bool {
     let status = connection.status.clone().unwrap_or_default();
     let ready = status.conditions.iter().find(|condition| condition.type_ == READY);
     status.observed_generation == connection.metadata.generation
@@ -256,5 +261,73 @@ impl Concerns for RoleBinding {
             }
         }
         touched
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+    use std::sync::Arc;
+
+    use coffer_crds::{EnvelopeMember, EpochCause};
+
+    use super::*;
+    use crate::world::{World, main_vault};
+
+    fn changed<K: Concerns>(world: &World, before: Arc<K>, after: K) -> Touched {
+        K::touched(&Change { before: Some(before), after: Some(Arc::new(after)) }, &world.caches)
+    }
+
+    /// Else a count that changes all the time, as in a turn-over, is written as fast as the API server can.
+    #[test]
+    fn a_status_of_a_vault_calls_for_a_look_a_moment_later_and_a_spec_at_once() {
+        let world = World::with_vault();
+        let (before, mut after) = (world.vault(), world.vault().as_ref().clone());
+        after.status.as_mut().unwrap().rotation_advised = Some(7);
+        after.metadata.resource_version = Some(String::from("another"));
+        let only = Touched { counts: [main_vault()].into(), ..Touched::default() };
+        assert_eq!(changed(&world, before.clone(), after.clone()), only);
+        after.metadata.labels = Some([(String::from("team"), String::from("a"))].into());
+        assert_eq!(changed(&world, before, after).vaults, [main_vault()].into());
+    }
+
+    /// A vault of two settled Connections and one that somebody waits for, before and after its next epoch took over.
+    fn turned_over(member: Option<&str>) -> Touched {
+        let mut world = World::with_vault();
+        for name in ["a", "b", "waiting"] {
+            world.add_connection(name, None, &[("token", "1")], "alice");
+        }
+        world.settle();
+        world.edit_connection("waiting", "alice", |connection| connection.metadata.generation = Some(9));
+        let (before, mut after) = (world.keyring(), world.keyring().as_ref().clone());
+        let mut epoch = after.spec.epochs[0].clone();
+        epoch.epoch = 2;
+        let member = member.map(|name| EnvelopeMember { name: name.into(), uid: "1".into() });
+        epoch.causes = vec![EpochCause { reason: String::from("for a test"), member }];
+        after.spec.epochs.push(epoch);
+        after.spec.current = 2;
+        let touched = changed(&world, before, after.clone());
+        world.update(|caches| &caches.keyrings, after);
+        let again = world.caches.everything();
+        assert_eq!(
+            again.resealed,
+            [&touched.resealed, &touched.renewed].into_iter().flatten().cloned().collect()
+        );
+        assert_eq!(again.connections, touched.connections);
+        touched
+    }
+
+    #[test]
+    fn whom_a_turn_over_is_for_decides_how_urgent_it_is_and_what_people_wait_for_is_at_once() {
+        let keys =
+            |names: &[&str]| names.iter().map(|name| Key::new("team-a", *name)).collect::<BTreeSet<_>>();
+        for (member, [resealed, renewed]) in
+            [(Some("bob"), [&["a", "b"][..], &[]]), (None, [&[], &["a", "b"]])]
+        {
+            let touched = turned_over(member);
+            assert_eq!((touched.resealed, touched.renewed), (keys(resealed), keys(renewed)));
+            assert_eq!(touched.connections, keys(&["waiting"]));
+        }
     }
 }

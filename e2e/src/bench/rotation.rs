@@ -28,6 +28,8 @@ const AT_ONCE: usize = 16;
 const ALL: Duration = Duration::from_secs(300);
 /// Replicas of the broker that deny.
 const BROKERS: usize = 3;
+/// How often the people of another vault write.
+const WRITE: Duration = Duration::from_millis(100);
 /// How often an operator's memory is read meanwhile.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -106,6 +108,7 @@ async fn denied(ns: &Namespace, removals: usize) -> Result<Vec<Figure>> {
             for door in &doors {
                 ensure!(asks(door, &pod, &token).await? == 200, "{member} may read before");
             }
+            let left = active(ns).await? - 1;
             ns.api::<VaultMember>().delete(&member, &DeleteParams::default()).await?;
             let started = Instant::now();
             let all = doors.iter().map(async |door| {
@@ -116,7 +119,7 @@ async fn denied(ns: &Namespace, removals: usize) -> Result<Vec<Figure>> {
             });
             times.push(futures::future::try_join_all(all).await?.into_iter().max().unwrap_or_default());
             ns.api::<Pod>().delete(&member, &DeleteParams::default().grace_period(0)).await?;
-            settled(ns).await?;
+            settled(ns, left).await?;
         }
         anyhow::Ok(times)
     };
@@ -143,16 +146,16 @@ async fn resealed(
     members: usize,
     connections: usize,
 ) -> Result<Vec<Figure>> {
-    let leaver = "leaver";
+    let (leaver, left) = ("leaver", active(ns).await?);
     join(ns, team, leaver).await?;
     team.active(leaver).await?;
-    settled(ns).await?;
+    settled(ns, left + 1).await?;
     let before = scrape::writes(&ns.client()).await?;
     ns.api::<VaultMember>().delete(leaver, &DeleteParams::default()).await?;
     let started = Instant::now();
     let mut most = memory::most("operator")?;
     let done = async {
-        settled(ns).await?;
+        settled(ns, left).await?;
         anyhow::Ok(started.elapsed())
     };
     let watching = async {
@@ -166,22 +169,25 @@ async fn resealed(
             }
         }
     };
-    let busy = async {
-        let mut times = Vec::new();
+    let mut busy = Vec::new();
+    let writing = async {
+        let mut ticks = tokio::time::interval(WRITE);
         loop {
-            times.push(neighbour.write().await?);
-            if settled_now(ns).await? {
-                return anyhow::Ok(times);
+            ticks.tick().await;
+            match neighbour.write().await {
+                Ok(took) => busy.push(took),
+                Err(error) => return error,
             }
         }
     };
     let work = async {
         tokio::select! {
-            outcome = async { tokio::try_join!(done, busy) } => outcome,
+            took = done => took,
+            error = writing => Err(error),
             () = watching => unreachable!("it watches for ever"),
         }
     };
-    let (took, mut busy) = step("removing one more, and watching", work).await?;
+    let took = step("removing one more, and watching", work).await?;
     let writes = scrape::writes(&ns.client()).await? - before;
     busy.sort_unstable();
     let least = 2 * members + connections;
@@ -211,21 +217,26 @@ async fn resealed(
     ])
 }
 
-async fn settled_now(ns: &Namespace) -> Result<bool> {
+/// How many members are in force.
+async fn active(ns: &Namespace) -> Result<i64> {
     let vault = ns.api::<Vault>().get("team").await?;
-    // The operator has seen who is gone when the register has as many as there are.
-    let status = vault.status.context("the vault has no status")?;
-    let all = ns.api::<VaultMember>().list_metadata(&kube::api::ListParams::default()).await?.items.len();
-    let active = status.members.as_ref().map_or(0, |members| members.active);
-    let others = 1; // the neighbour's owner
-    Ok(status.rotation.is_none() && usize::try_from(active)? + others == all)
+    vault
+        .status
+        .and_then(|status| status.members)
+        .map(|members| members.active)
+        .context("no count of members")
 }
 
-async fn settled(ns: &Namespace) -> Result<()> {
-    wait::until("everything to be sealed under new keys", ALL, async || {
-        Ok(settled_now(ns).await?.then_some(()))
-    })
-    .await
+/// Wait until so many members are in force, by which the operator has seen who is gone, and no key is turned over.
+async fn settled(ns: &Namespace, members: i64) -> Result<()> {
+    let settled = |vault: Option<&Vault>| {
+        vault.and_then(|vault| vault.status.as_ref()).is_some_and(|status| {
+            status.rotation.is_none()
+                && status.members.as_ref().is_some_and(|counts| counts.active == members)
+        })
+    };
+    let what = "everything to be sealed under new keys";
+    wait::object(&ns.api(), "team", what, ALL, settled).await.map(drop)
 }
 
 /// Another vault, whose people work meanwhile.
@@ -254,10 +265,11 @@ impl<'a> Neighbour<'a> {
         Ok(self.ready.one(&name, ALL).await? - started)
     }
 
-    /// The same so many times, one after the other, sorted.
+    /// The same so many times, sorted.
     async fn idle(&mut self, number: usize) -> Result<Vec<Duration>> {
-        let mut times = Vec::with_capacity(number);
+        let (mut times, mut ticks) = (Vec::with_capacity(number), tokio::time::interval(WRITE));
         for _ in 0..number {
+            ticks.tick().await;
             times.push(self.write().await?);
         }
         times.sort_unstable();
