@@ -3,13 +3,14 @@
 
 mod opened;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use coffer_crds::{Connection, Custody, Subject, Vault, VaultMember, conditions::reason::NOT_ADOPTED};
 use coffer_policy::{Caller, identity::with_namespace, writes::owner_for};
 use kube::ResourceExt as _;
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 
 use crate::{
     Failure,
@@ -27,6 +28,10 @@ use crate::{
     wait::{self, Look, Waiting},
 };
 use opened::{Opened, Saved};
+
+/// After this a Keyring does not go by itself any more: Kubernetes' garbage collector looks for new kinds every half minute, and
+/// knows none whose CustomResourceDefinition was made since.
+const COLLECTED: Duration = Duration::from_secs(45);
 
 /// What is recovered, and with which key.
 #[derive(Clone, Debug, Args)]
@@ -208,11 +213,12 @@ async fn make_vault(
         json!({"apiVersion": "coffer.dev/v1alpha1", "kind": "Vault", "metadata": metadata, "spec": spec});
     cluster.create::<Vault>(manifest).await?;
     let waiting = Waiting { no_wait: false, ..waiting };
+    let patience = (Instant::now(), COLLECTED.min(Duration::from_secs(waiting.timeout)));
     let ready = wait::until(desk, cluster, waiting, &name, |vault: Option<&Vault>| match vault {
         Some(vault) => {
             let status = vault.status.clone().unwrap_or_default();
             if reason(&status.conditions) == NOT_ADOPTED {
-                return Look::Never(keyring_is_there(&cluster.namespace, &name));
+                return keyring_is_there(&cluster.namespace, &name, patience);
             }
             wait::ready(&format!("vault '{name}'"), &status.conditions, vault.metadata.generation)
         }
@@ -229,14 +235,19 @@ async fn make_vault(
     Ok(ready)
 }
 
-/// What was restored under a root that is lost lies there and belongs to nobody; owners may not touch it.
-fn keyring_is_there(namespace: &str, name: &str) -> Failure {
-    Failure::Conflict(format!(
+/// The Keyring of a vault that was deleted a moment ago goes by itself. What was restored under a root that is lost lies there
+/// and belongs to nobody; owners may not touch it, nor see which of the two it is.
+fn keyring_is_there(namespace: &str, name: &str, (since, patience): (Instant, Duration)) -> Look {
+    if since.elapsed() < patience {
+        let what = "the Keyring of the vault that is gone: waiting for Kubernetes to take it away";
+        return Look::NotYet(format!("vault '{name}': {what}"));
+    }
+    Look::Never(Failure::Conflict(format!(
         "the Keyring of the vault that is gone is in the place of the new one. A cluster administrator takes it and the \
          Envelopes of its credentials away: kubectl delete keyring -n {namespace} {name}; kubectl delete envelopes -n \
          {namespace} --all, if no other vault has any there. Then delete the vault that was made now (kubectl delete vault -n \
          {namespace} {name}) and run this again"
-    ))
+    )))
 }
 
 /// Invites whoever was in the register and is no member of the new vault. A key of one's own is pinned: nobody else takes
